@@ -354,7 +354,7 @@ def _config_path(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(CONFIG_VARIABLE)
     if named:
         return expanded(Setting(CONFIG_FILE, named, CONFIG_VARIABLE))
-    from platformdirs import user_config_path  # noqa: PLC0415 - the only user of it, and only where nothing is named
+    from platformdirs import user_config_path  # noqa: PLC0415 - only used here, if nothing is named
 
     try:
         return user_config_path("messageu", appauthor=False) / CONFIG_FILE

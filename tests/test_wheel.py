@@ -1,6 +1,4 @@
-"""The wheel, as somebody gets it who installs the package: built from the files that are
-tracked, in an empty venv.
-"""
+"""The wheel, as a user installs it: built from the files that are tracked, in an empty venv."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from torture.drill import Drill, Place, Row, say
 from torture.table import table
 
 FULL_MINUTES: Final = 10.0
-"""The minutes of random kills for which every other drill runs at its full number of times."""
+"""The minutes of random kills at which every other drill runs in full."""
 DRILLS: Final[Mapping[str, Drill]] = {
     random_kills.NAME: random_kills.run,
     real_clients.NAME: real_clients.run,
@@ -104,7 +104,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def perform(name: str, drill: Callable[[Place], Row], place: Place) -> Row:
-    """One drill; one that breaks off has failed."""
+    """Run one drill; one that breaks off has failed."""
     say(f"{name} …")
     began = time.monotonic()
     try:
@@ -117,7 +117,7 @@ def perform(name: str, drill: Callable[[Place], Row], place: Place) -> Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the drills and print the table; the exit code."""
+    """Run the drills and print the table; return the exit code."""
     settings = parse(arguments)
     folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="messageu-torture-"))
     place = Place(folder, settings.seed, settings.minutes / FULL_MINUTES, settings.quick)

@@ -3,8 +3,8 @@
 Owns: what a client must do so that nothing is lost or doubled: a message is in the journal before
 it is sent, and is sent again, with its token, oldest first, until it is acknowledged; received mail
 is in the journal, synced, before it is acknowledged.
-Promises: a killed one's successor goes on where it was. They end when they are told to and nothing
-is left to do.
+Promises: the successor of a killed process continues where it stopped. They end once they are told
+to and nothing is left to do.
 Exposure: talk to a server that dies and comes back.
 """
 
@@ -41,8 +41,8 @@ def size_of(message: DrillMessage) -> int:
 
 
 class Orders(NamedTuple):
-    """What an actor has to know. `stop`: a file that is there once it may end. `pace`:
-    messages a second.
+    """What an actor has to know. `stop`: a file that exists once it may end. `pace`: messages a
+    second.
     """
 
     port: int
@@ -115,8 +115,7 @@ def receive_messages(orders: Orders) -> None:
                 with Caller(orders.port) as caller:
                     caller.prove(me)
                     while True:
-                        # Asked before the fetch: what was acknowledged by then is there to be
-                        # fetched.
+                        # Read before the fetch: what was acknowledged by then can be fetched.
                         may_end = orders.stop.exists()
                         limit = chance.choice((1, 5_000, 100_000, LARGEST_FETCH))
                         mail = caller.fetch(me.client_id, ack, 0 if may_end else _WAIT, limit)
@@ -131,24 +130,24 @@ def receive_messages(orders: Orders) -> None:
 
 
 def attempted_in(journal: Path) -> list[DrillMessage]:
-    """What a sender ever began to send."""
+    """Return what a sender ever began to send."""
     return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("A ")]
 
 
 def acknowledged_in(journal: Path) -> list[DrillMessage]:
-    """What a sender knows to be accepted."""
+    """Return what a sender knows to be accepted."""
     return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("K ")]
 
 
 def received_in(journal: Path) -> list[DrillMessage]:
-    """What a receiver got, in order; what was damaged is a message that nobody sent."""
+    """Return what a receiver got, in order; a damaged one counts as a message that nobody sent."""
     lines = [line.partition(" ")[2] for line in read_journal(journal)]
     return [DrillMessage("damaged", "damaged", 0) if line == "damaged" else parse_line(line) for line in lines]
 
 
 def judge_journals(senders: Sequence[Path], receivers: Mapping[str, Path]) -> Verdict:
     """The checker over all journals of a drill."""
-    # In this order: a journal may still grow, and nothing is acknowledged before it was attempted.
+    # In this order: a journal may still grow, and attempts precede acknowledgements.
     got = {name: received_in(journal) for name, journal in receivers.items()}
     acknowledged = [message for journal in senders for message in acknowledged_in(journal)]
     return judge([message for journal in senders for message in attempted_in(journal)], acknowledged, got)
@@ -163,7 +162,7 @@ class Actor:
         self._process: BaseProcess | None = None
 
     def start(self) -> None:
-        """Begin, or go on after a kill. Forked, for a new Python for each would cost more
+        """Begin, or continue after a kill. Forked, because a new Python for each would cost more
         than the drill itself.
         """
         self._process = multiprocessing.get_context("fork").Process(target=self._play, args=self._arguments)
@@ -171,7 +170,7 @@ class Actor:
 
     @property
     def process(self) -> BaseProcess:
-        """The one that plays now, or did last."""
+        """The current process, or the last one."""
         assert self._process is not None, "never started"
         return self._process
 

@@ -1,7 +1,7 @@
 """A client for drills: one connection, one request at a time, every answer checked for its form.
 
-Owns: a blocking socket and what came out of it.
-Promises: every answer is whole or an `OSError` is raised; nothing is sent twice, nothing is kept.
+Owns: a blocking socket and its unread input. Promises: every answer is complete or an `OSError` is
+raised; nothing is sent twice, nothing is kept.
 Exposure: talks to the server under test, which may be dying.
 """
 
@@ -80,7 +80,7 @@ class Mail(NamedTuple):
 
 
 class Account(NamedTuple):
-    """A registered user with the key to prove it. `key_der`: the private key in DER."""
+    """A registered user with the key for proofs. `key_der`: the private key in DER."""
 
     client_id: ClientId
     name: str
@@ -96,7 +96,7 @@ def new_key(seed: str) -> RSA.RsaKey:
 
 
 def public_half(key: RSA.RsaKey) -> PublicKey:
-    """As registration carries it."""
+    """The public key in the form of a registration."""
     return PublicKey(key.public_key().export_key("DER"))
 
 
@@ -104,7 +104,7 @@ NO_BINDING: Final = bytes(32)
 
 
 def signed_string(server_id: bytes, nonce: bytes, client_id: bytes, binding: bytes = NO_BINDING) -> bytes:
-    """What a proof signs, written down here a second time on purpose."""
+    """What a proof signs, deliberately independent of the product's code."""
     return b"MessageU prove 1\0" + server_id + nonce + client_id + binding
 
 
@@ -114,13 +114,13 @@ def sign(key_der: bytes, text: bytes) -> bytes:
 
 
 def token_of(label: str) -> Token:
-    """A token that a client which died can make again."""
+    """A token that a client can make again after it died."""
     return Token(hashlib.sha256(label.encode()).digest()[:16])
 
 
 @contextmanager
 def _whole_or_broken() -> Iterator[None]:
-    """A response that makes no sense is a bug of the server, never a broken connection."""
+    """An invalid response is a bug of the server, never a broken connection."""
     try:
         yield
     except ResponseMalformed as error:
@@ -151,7 +151,7 @@ class Caller:
         self.socket.close()
 
     def abort(self) -> None:
-        """From another thread: what waits for an answer gets an `OSError`."""
+        """From another thread: a call that waits for an answer gets an `OSError`."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -163,7 +163,7 @@ class Caller:
         self.socket.sendall(data if isinstance(data, bytes) else encode(data))
 
     def wait_at_most(self, seconds: float) -> None:
-        """From now on any byte may take this long."""
+        """Set how long any byte may take from now on."""
         self.socket.settimeout(seconds)
 
     def event(self) -> Event:
@@ -263,8 +263,8 @@ class Caller:
     def prove(self, account: Account, hello: HelloResponse | None = None) -> None:
         """641, after a 640 of our own unless one is given.
 
-        Without one given it is tried once more with a new nonce: a nonce is too old after 30 s, and
-        a gateway may stand still for so long between the two.
+        Without one given it is tried once more with a new nonce: a nonce expires after 30 s, and a
+        gateway may be stopped for that long between the two.
         """
         if hello is None:
             try:

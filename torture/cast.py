@@ -1,7 +1,7 @@
-"""A cast: a server with senders and receivers that talk through it while things are done to them.
+"""A cast: a server with senders and receivers that use it while a drill disturbs them.
 
-Owns: the processes of a drill and their journals. Promises: who ended without having been killed is
-noted as a problem; at the end everybody gets to finish, and the checker sees all journals.
+Owns: the processes of a drill and their journals. Promises: a process that ended without being
+killed is noted as a problem; at the end everybody may finish, and the checker sees all journals.
 Exposure: none.
 """
 
@@ -37,12 +37,12 @@ class Cast:
         return self.folder / f"{name}.journal"
 
     def add_sender(self, name: str, actor: Actor) -> None:
-        """Somebody who sends, and writes into its journal."""
+        """Add a sender with a journal."""
         self.senders.append(actor)
         self.sent.append(self.journal(name))
 
     def add_receiver(self, name: str, actor: Actor) -> None:
-        """Somebody who receives, and writes into its journal."""
+        """Add a receiver with a journal."""
         self.receivers.append(actor)
         self.received[name] = self.journal(name)
 
@@ -52,7 +52,7 @@ class Cast:
             actor.start()
 
     def look_for_deaths(self) -> None:
-        """Note who ended though nobody killed it."""
+        """Note processes that ended without being killed."""
         for actor in (*self.senders, *self.receivers):
             if not actor.process.is_alive():
                 self.problems.append(f"a client ended by itself with {actor.process.exitcode}")
@@ -84,14 +84,14 @@ class Cast:
         return Row(drill, kills, verdict, passed, "; ".join([note, *self.problems[:2]]))
 
     def end(self) -> None:
-        """Whatever state they are in, all end now."""
+        """End all processes, whatever their state."""
         for actor in (*self.senders, *self.receivers):
             actor.kill()
         self.server.end()
 
 
 def extension_cast(place: Place, drill: str) -> Cast:
-    """Clients of the extension at a server of their own, which runs."""
+    """Clients of the extension at a running server of their own."""
     folder = place.folder_of(drill)
     cast = Cast(folder, Server(folder / "server").start())
     port = cast.server.port

@@ -1,8 +1,9 @@
-"""The checker: what was attempted, acknowledged and received, as multisets, gives what went wrong.
+"""The checker: finds what went wrong, from multisets of attempted, acknowledged and received
+messages.
 
 Owns: the meaning of lost, duplicated, unexpected and out of order.
 Promises: pure, and independent of how the messages travelled. It must report losses for a server
-that loses, or it proves nothing: tests/torture and the control run see to that.
+that loses, or it proves nothing: tests/torture and the control run make sure of that.
 Exposure: none.
 
     lost          acknowledged to its sender, and never received
@@ -22,7 +23,7 @@ from torture.drill_messages import DrillMessage
 
 
 class Verdict(NamedTuple):
-    """What the checker found. The messages are examples; the numbers count."""
+    """What the checker found. The messages are examples; the numbers are complete."""
 
     attempted: int = 0
     acknowledged: int = 0
@@ -38,7 +39,7 @@ class Verdict(NamedTuple):
         return not (self.lost or self.duplicated or self.unexpected or self.out_of_order)
 
     def combined(self, other: Self) -> "Verdict":
-        """The verdicts on two sets of messages that have nothing in common, as one."""
+        """Merge the verdicts on two disjoint sets of messages."""
         return Verdict(
             self.attempted + other.attempted,
             self.acknowledged + other.acknowledged,

@@ -1,9 +1,6 @@
-"""Crowds: many connections that all do the same to a server, from one process.
-
-Owns: their sockets, what each of them writes and reads, and how often they are told that they are
-too fast.
-Promises: a connection that the server ends is opened again, at a bounded pace; nothing is waited
-for but the server.
+"""Crowds: many connections from one process that all do the same to a server. Owns: their sockets,
+what each of them writes and reads, and how often they are refused as too fast. Promises: a
+connection that the server ends is opened again, at a bounded rate; only the server is waited for.
 Exposure: 127.0.0.1 only.
 """
 
@@ -46,8 +43,8 @@ def from_here(_number: int) -> str:
 
 
 class Refusals:
-    """What a crowd was told, in memory that its process shares with others. `too_fast`: reason 7
-    with a time to wait.
+    """The refusals that a crowd got, in memory that its process shares with others. `too_fast`:
+    reason 7 with a time to wait.
     """
 
     def __init__(self) -> None:
@@ -84,9 +81,9 @@ class Refusals:
 class Habits(NamedTuple):
     """What every connection of a crowd does. `reads`: whether it takes its answers; `comes_back`:
     once it was ended. `source`: the address that connection number n comes from. `every`: seconds
-    between two pieces. `refusals`: who counts what they are told; `understands`: what comes are
-    answers of the protocol. `hangs_up_after`: bytes of answers after which it breaks off, without
-    reading what came meanwhile; 0 for never. `niceness`: of its process.
+    between two pieces. `refusals`: counts their refusals; `understands`: the answers are of the
+    protocol. `hangs_up_after`: bytes of answers after which it closes, without reading the rest; 0
+    for never. `niceness`: of its process.
     """
 
     connections: int
@@ -102,7 +99,7 @@ class Habits(NamedTuple):
 
 
 def raise_descriptors() -> None:
-    """As many open files as the system allows this process."""
+    """Raise this process's limit of open files as far as the system allows."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -189,13 +186,13 @@ class _Member:
 def crowd(port: int, habits: Habits) -> None:
     """Do it until this process is ended."""
     raise_descriptors()
-    # It stands for other machines: the server should not have to share its processors with it.
+    # It stands for other machines, which would not take the server's processor time.
     os.nice(habits.niceness)
     epoll = select.epoll()
     members: dict[int, _Member] = {}
     resting: deque[tuple[float, _Member]] = deque()
     free = deque(range(habits.connections))
-    """Numbers of connections that are to be opened: each keeps its own."""
+    """Numbers of the connections to be opened: each keeps its own."""
     numbers: dict[int, int] = {}
     while True:
         for _ in range(min(len(free), _OPEN_AT_ONCE)):

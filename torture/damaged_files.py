@@ -1,11 +1,11 @@
 """Drill: every file of the data folder is damaged, in every way, and everything is read by real
 requests.
 
-Owns: the store that is damaged, the ways, and what counts as an answer that may be given.
+Owns: the store that is damaged, the kinds of damage, and which answers are allowed.
 Promises: a start that refuses ends with 78 and names the file. If the server serves, what it hands
-out is what was sent and registered; what is missing of what was acknowledged, and what is refused,
-is named in the log; no worker ends again and again. The control, with all checks switched off, must
-hand out what is altered, and lose without a word.
+out is what was sent and registered. Acknowledged messages that are missing, and refusals, are named
+in the log. No worker ends again and again. The control, with all checks switched off, must hand out
+altered content, and lose messages silently.
 Exposure: none.
 """
 
@@ -34,18 +34,18 @@ _FULL_TRIALS: Final = 400
 _QUICK_TRIALS: Final = 20
 _CONTROL_TRIALS: Final = 16
 _CONTROL_FILES: Final = ("bodies/", "mail.journal")
-"""Where damage that nobody looks for is sure to show soon."""
+"""The place where damage that is not checked for is sure to show soon."""
 _SMALL: Final = 600
 _LARGE: Final = 150_000
 _LARGE_NUMBERS: Final = frozenset({61, 62, 83})
-"""In each mailbox: behind the first 60, and behind 20 more."""
+"""In each mailbox: after the first 60, and after 20 more."""
 _FILLERS: Final = 120
 _STARTS: Final = 4
-"""Of a worker that fails, after which it goes in circles."""
+"""Restarts of a failing worker, after which it counts as looping."""
 _EX_CONFIG: Final = 78
 _NOBODY: Final = DrillMessage("altered", "altered", 0)
 _LEFT: Final = ("link", "gateway-0.lock", "worker.lock")
-"""What holds nothing."""
+"""Files that hold nothing."""
 
 
 class Store(NamedTuple):
@@ -178,7 +178,8 @@ def _files(folder: Path) -> list[str]:
 
 
 def damages(folder: Path, chance: random.Random, files: tuple[str, ...] = ("",)) -> Iterator[Damage]:
-    """Without end: each round damages each file once in each way, in any order, at other places.
+    """Yield damages without end: each round damages each file once in each way, in any order, at
+    other places.
 
     Of those whose names begin with one of `files`.
     """
@@ -186,7 +187,7 @@ def damages(folder: Path, chance: random.Random, files: tuple[str, ...] = ("",))
     while True:
         this_round = [damage for name in names for damage in _of_file(folder, name, chance)]
         chance.shuffle(this_round)
-        # First of all one of each file.
+        # First, one damage of each file.
         yield from {damage.file: damage for damage in this_round}.values()
         yield from this_round
 
@@ -215,11 +216,11 @@ def _of_file(folder: Path, name: str, chance: random.Random) -> list[Damage]:
 
 
 class _WorkerEnded(Exception):
-    """While something was asked of it."""
+    """The worker ended during a request."""
 
 
 class Trial:
-    """One damaged folder, and a server on it. `faults`: what must not be."""
+    """One damaged folder, and a server on it. `faults`: what must not happen."""
 
     def __init__(self, server: Server, store: Store, damage: Damage) -> None:
         self._server = server
@@ -249,7 +250,8 @@ class Trial:
 
     def run(self) -> None:
         """Start, read everything, end."""
-        # A gateway of its own: an older one would settle here what was handed out of another copy.
+        # A gateway of its own: an older one would settle here what was handed out from another
+        # copy.
         self._server.gateway.start()
         try:
             while not self._read_all_once():
@@ -284,7 +286,7 @@ class Trial:
         return True
 
     def _watch(self) -> None:
-        """Nobody waits for an answer of a worker that is gone."""
+        """Nobody waits for an answer of a worker that has ended."""
         worker = self._worker.process
         worker.wait()
         caller = self._caller
@@ -292,7 +294,7 @@ class Trial:
             caller.abort()
 
     def _ask(self, account: Account | None, action: Callable[[Caller], None]) -> bool:
-        """Do something over a connection of its own; return whether it was not refused."""
+        """Do something over a connection of its own; return whether it was accepted."""
         try:
             with persistently(lambda: Caller(self._server.port)) as self._caller:
                 if not self._worker.running:
@@ -316,7 +318,7 @@ class Trial:
 
     def _read_all(self) -> None:
         store = self._store
-        # It waits for the worker, or sees it end.
+        # This waits for the worker, or notices its end.
         self._ask(None, lambda caller: _hear(caller, store.published))
         self._ask(store.sender, self._look_at_users)
         for account in store.provers:
@@ -380,7 +382,7 @@ class Trial:
             self.faults.append(f"the token of {message} is forgotten")
 
     def _take_a_name(self, caller: Caller) -> None:
-        """The name of somebody else."""
+        """Return the name of another user."""
         name = Username(self._store.provers[0].name)
         answer = caller.ask(RegisterRequest(NO_CLIENT, name, PublicKey(bytes(160))))
         if isinstance(answer, RegisteredResponse) and not self._is_named():
@@ -450,7 +452,7 @@ def _put(copy: Path, data: Path) -> None:
 
 
 def run(place: Place) -> Row:
-    """Every file, every way, until there were enough."""
+    """Damage every file in every way, until there were enough."""
     return _run(place, NAME, place.sized(_FULL_TRIALS, _QUICK_TRIALS))
 
 

@@ -78,18 +78,16 @@ def _write_and_read(size: int) -> list[Step]:
 
 
 def _both(size: int) -> list[Step]:
-    # 603 first, for a short run has one death alone: what was done twice shows where no token hides
-    # it.
+    # 603 first, because a short run has only one death: without a token, a repetition shows.
     return [*_write_and_read(size), *_send_and_fetch(size)]
 
 
 _UPLOAD_PROGRESS: Final[Sequence[Step]] = ()
-"""How far an upload is on disk is asked for only if the disk is slow: nothing causes it for sure.
-"""
+"""Upload progress is asked for only if the disk is slow: nothing causes it reliably."""
 _DELETION: Final[Sequence[Step]] = ()
 """The drill expiry-and-deletion kills the worker in it: the clients of this one live on."""
 _ABOUT: Final[Sequence[Step]] = ()
-"""It changes nothing, and says the same always."""
+"""It changes nothing, and always returns the same."""
 _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
     "_OPERATIONS of torture/deaths_at_points.py",
     {
@@ -119,7 +117,7 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
 _REFUSALS: Final[Sequence[Step]] = ()
 """A refusal changes nothing, so that a death there shows nothing."""
 _OVER_TLS_ALONE: Final[Sequence[Step]] = ()
-"""The clients of this drill speak plain TCP; and it changes nothing."""
+"""The clients of this drill use plain TCP; and it changes nothing."""
 _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
     "_RESPONSES of torture/deaths_at_points.py",
     {
@@ -151,7 +149,7 @@ class Case(NamedTuple):
 
     @property
     def setting(self) -> str:
-        """As the environment variable has it, without the number."""
+        """The form of the environment variable, without the number."""
         return f"{self.point}/{self.concern}" if self.concern else self.point
 
 
@@ -164,7 +162,7 @@ def cases() -> Iterator[Case]:
     for code, steps in _RESPONSES.items():
         if steps:
             yield Case(FailPoint.GATEWAY_REPLYING, str(int(code)), steps)
-    # A file that goes makes the database take in what the journal holds.
+    # Deleting a file makes the database take in what the journal holds.
     for point in _ABSORBING_POINTS:
         yield Case(point, "", _both(LARGE))
     yield Case(FailPoint.GATEWAY_AFTER_WAITING, "", _OPERATIONS[Settle])
@@ -214,7 +212,7 @@ class Reviver(threading.Thread):
         self._program.extra_environment = armed
 
     def run(self) -> None:
-        """Look, until told to end."""
+        """Check until told to end."""
         while not self._over.wait(_LOOK_EVERY):
             if not self._program.running:
                 self.deaths += 1

@@ -1,9 +1,9 @@
 """Drill: accounts are deleted while the storage worker is killed, again and again.
 
 Owns: who leaves, when the worker dies, and the search through the bytes of the data folder.
-Promises: what others have is all there, once; nobody who left is found anywhere in the folder after
-an orderly end. The control runs a worker that does not overwrite
-its journal, and has to find somebody.
+Promises: the mail of others is all there, once; no trace of a deleted user is found in the folder
+after an orderly end. The control runs a worker that does not overwrite its journal, and has to find
+somebody.
 Exposure: none.
 """
 
@@ -32,7 +32,7 @@ _LONGEST_LIFE: Final = 0.25
 
 
 class _Round:
-    """Some who leave, and one who stays and has mail of theirs."""
+    """Users who are deleted, and one who stays and has mail from them."""
 
     def __init__(self, server: Server, number: int) -> None:
         self._server = server
@@ -70,13 +70,13 @@ class _Round:
             assert isinstance(answer, DeletedResponse), answer
 
     def fetch(self) -> list[DrillMessage]:
-        """All that the one who stays has, acknowledged."""
+        """Return all mail of the user who stays, acknowledged."""
         with Caller(self._server.port) as caller:
             caller.prove(self.stays)
             found: list[DrillMessage] = []
             ack = 0
             while mail := caller.fetch(self.stays.client_id, ack):
-                # What makes no sense is nobody's.
+                # Unparsable content is nobody's.
                 found += [parse_content(one.content) or DrillMessage("?", "?", 0) for one in mail]
                 ack = mail[-1].number
             return found
@@ -120,7 +120,7 @@ def _run(place: Place, name: str, worker: str) -> tuple[int, Verdict, list[str]]
 
 
 def run(place: Place) -> Row:
-    """Nothing of others is lost, and nothing of those who left is found."""
+    """Nothing of other users is lost, and nothing of deleted ones is found."""
     kills, verdict, after = _run(place, NAME, "storage_worker")
     if not verdict.spotless:
         say(f"  {NAME}: {examples(verdict)}")
@@ -129,6 +129,6 @@ def run(place: Place) -> Row:
 
 
 def run_control(place: Place) -> Row:
-    """Without overwriting the journal somebody is found."""
+    """Without overwriting the journal, a deleted user is found."""
     kills, verdict, after = _run(place, CONTROL, "torture.unerasing_worker")
     return Row(CONTROL, kills, verdict, bool(after), f"has to find ids: in {len(after)} files")

@@ -1,7 +1,7 @@
-"""What every drill is given, and what it gives back.
+"""The input and the result of every drill.
 
 Owns: the row of the table, and the folder, chance and size of a drill.
-Promises: the same seed makes the same choices; what the system makes of them differs.
+Promises: the same seed makes the same choices; their outcome depends on the system.
 Exposure: none.
 """
 
@@ -57,7 +57,7 @@ Drill = Callable[[Place], Row]
 
 
 def say(line: str) -> None:
-    """Tell whoever watches; the table alone goes to stdout."""
+    """Report progress on stderr; only the table goes to stdout."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 

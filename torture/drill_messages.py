@@ -1,5 +1,4 @@
-"""Messages: messages whose content says who sent what to whom, so that a receiver can tell what it
-has.
+"""Messages whose content says who sent what to whom, so that a receiver can identify it.
 
 Owns: the content of every message that drills send.
 Promises: a content that was damaged, cut or mixed up does not parse.

@@ -1,7 +1,7 @@
-"""Drill: fairness. An innocent client beside one kind of attack at a time, from this machine, on a
-server that limits everybody.
+"""Drill: fairness. An innocent client during one kind of attack at a time, from this machine, on a
+server with limits for everybody.
 
-Owns: the kinds of attack, and what is judged beside each: the innocent client's p99 and mail, the
+Owns: the kinds of attack, and what is judged during each: the innocent client's p99 and mail, the
 gateway's memory, and what the attackers are told.
 Promises: the innocent client is served and loses nothing; in the long form its p99 is at most
 `SLOWER` times that of the same server before the attack or `SLOW_SECONDS`, whichever is more. The

@@ -1,5 +1,5 @@
-"""Drill: keys that are none, or that were made to break whoever works with them, registered,
-greeted and proved.
+"""Drill: invalid keys, and keys made to break whoever uses them, are registered, greeted and
+proved.
 
 Owns: the kinds of keys. Promises: every proof under one of them is refused with 9000 or 9001, no
 other connection is dropped and neither program ends; what an innocent client sent meanwhile

@@ -1,5 +1,5 @@
-"""Drill: somebody tries to act in the name of an authenticated user, in every way but owning
-their key.
+"""Drill: an attacker tries to act in the name of an authenticated user, in every way short of
+having their key.
 
 Owns: the matrix of ways and requests.
 Promises: every request has a row, or this module can't be imported. An answer other than a refusal
@@ -173,7 +173,7 @@ FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
         RequestCode.CERTIFICATES: lambda _me, _other, _highest: [],
         RequestCode.FETCH: lambda me, _other, highest: [
             encode(FetchRequest(me, 0, LARGEST_FETCH, 0)),
-            # The worst: an acknowledgement deletes.
+            # The worst case: an acknowledgement deletes.
             encode(FetchRequest(me, highest, LARGEST_FETCH, 0)),
         ],
     },
@@ -182,14 +182,14 @@ FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
 
 
 class Tally:
-    """Tries, and those that were not refused."""
+    """Attempts, and those that were not refused."""
 
     def __init__(self) -> None:
         self.tries: Counter[str] = Counter()
         self.successes: Counter[str] = Counter()
 
     def attempt(self, way: str, caller: Caller, request: bytes) -> bool:
-        """One try; return whether the connection lives on."""
+        """Make one attempt; return whether the connection is still open."""
         self.tries[way] += 1
         try:
             answer = caller.ask(request)
@@ -257,7 +257,9 @@ def run(place: Place) -> Row:
 
 
 def _traces(port: int, stage: Stage) -> tuple[list[DrillMessage], int]:
-    """What the victim finds in their mailbox, and how much in others' is said to be from them."""
+    """Return what the victim finds in their mailbox, and how much in others' claims to be from
+    them.
+    """
     with Caller(port) as caller:
         caller.prove(stage.victim)
         mail = stage.fetch(caller, stage.victim)

@@ -1,8 +1,8 @@
 """Clients of both parts of the protocol that never give up, one thing at a time, and remember what
 they did.
 
-Owns: what each operation of the server looks like from outside; the messages that were sent and
-received by it.
+Owns: how each operation of the server looks from outside; the messages that were sent and received
+by it.
 Promises: what may be done twice is repeated until it is answered; what may not (603) is tried once.
 Exposure: talk to a server that dies and comes back.
 """
@@ -36,9 +36,7 @@ Result = TypeVar("Result")
 
 
 class Clients:
-    """`sender` and `receiver` prove themselves and use the extension, `writer` and
-    `reader` do neither.
-    """
+    """`sender` and `receiver` sign in and use the extension, `writer` and `reader` do neither."""
 
     def __init__(self, port: int) -> None:
         self._port = port

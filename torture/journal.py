@@ -1,9 +1,9 @@
-"""A journal: what a sender or receiver has done, on disk before it does the next thing, for its
-successor to go on.
+"""A journal of what a sender or receiver has done, on disk before its next step, from which its
+successor continues.
 
 Owns: one file of short lines.
-Promises: a line that was written is found again after kill -9; half a line, the last words of a
-writer that was killed, is cut off. After `sync` it survives a power cut too.
+Promises: a line that was written is found again after kill -9; an incomplete last line of a killed
+writer is cut off. After `sync` it survives a power cut too.
 Exposure: none.
 """
 

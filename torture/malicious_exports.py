@@ -1,4 +1,4 @@
-"""Drill: exports that somebody made to reach out of the home of whoever imports them.
+"""Drill: exports that were made to reach files outside the importer's home.
 
 Owns: how a good export is altered: columns, tables and pragmas of its store, its files, its
 members.

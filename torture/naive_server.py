@@ -1,5 +1,5 @@
-"""The control: a server of the published protocol that deletes mail when it is fetched, with no
-proof at all.
+"""The control: a server of the published protocol that deletes mail when it is fetched, without any
+evidence.
 
 Owns: 600, 603 and 604 in memory, on one thread. Promises: none worth having, on purpose: the
 checker has to report losses for it. Never a part of the product.
@@ -79,7 +79,7 @@ class NaiveServer:
                 self._boxes[recipient].append(encode_pulled_head(sender, number, kind, len(content)) + content)
                 return encode_stored(recipient, number)
             case PullRequest(requester):
-                # Here is the fault: whoever asked is believed to have got it.
+                # This is the fault: whoever asked is assumed to have received it.
                 waiting = b"".join(self._boxes.pop(requester, []))
                 return encode_head(ResponseCode.WAITING, len(waiting)) + waiting
             case PublicKeyRequest() | LargeSendRequest():

@@ -3,7 +3,7 @@
 Owns: when the backups are made, what is done to the server meanwhile, and the servers that run on
 the copies.
 Promises: everything that a sender knew to be acknowledged before the command was given is in the
-copy, or its recipient has it. The control does not have the journal taken in before, and must lose.
+copy, or its recipient has it. The control does not flush the journal first, and must lose.
 Exposure: none.
 """
 
@@ -51,9 +51,7 @@ def _command(server: Server, target: Path) -> subprocess.Popen[str]:
 
 
 def _copied_database(server: Server, target: Path) -> None:
-    """The same by somebody who takes the database for the store: what the journal alone holds is
-    not taken in before.
-    """
+    """The same, as if the database were the whole store: the journal is not flushed first."""
     target.mkdir()
     (target / BLOBS_NAME).mkdir()
     with closing(Database(server.data / DATABASE_NAME, beside=True)) as database:
@@ -154,7 +152,7 @@ def run(place: Place) -> Row:
 
 
 def run_control(place: Place) -> Row:
-    """Its promise is not kept by a copy of the database alone, and the checker says so."""
+    """A copy of only the database does not keep that promise, and the checker says so."""
     row = _run(place, CONTROL, place.sized(10, 4), _copied_database, 100)
     lost = bool(row.verdict.lost)
     return row._replace(passed=lost, note="it must lose, and the checker says so" if lost else "it lost nothing")

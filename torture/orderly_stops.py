@@ -34,7 +34,7 @@ _FLOOD_CONNECTIONS: Final = 120
 _FLOOD_FRAMES: Final = 256
 _FLOOD_CONTENT: Final = 1000
 MEMORY_BOUND: Final = 512 * 1024 * 1024
-"""Bytes. 128 MiB of requests may be under way; as values, and once more as the batch they
+"""Bytes. 128 MiB of requests may be in flight; as values, and once more as the batch they
 become.
 """
 

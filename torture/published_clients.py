@@ -15,7 +15,7 @@ Exposure: none.
     after it noted what it got            received: it must not come again
 
 A lease that a death leaves behind hides its mail until the gateway sees the end of the connection,
-so that a successor may get later mail first: the order is told, and is no fault.
+so that a successor may get later mail first: the order is reported, and is not a fault.
 """
 
 import os

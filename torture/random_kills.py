@@ -1,7 +1,7 @@
 """Drills: kill -9 of worker, gateway, senders and receivers, at random, under load.
 
 Owns: who is killed when. Promises: what it kills is started again at once; at the end everybody
-finishes in peace.
+finishes undisturbed.
 Exposure: none.
 """
 
@@ -27,8 +27,8 @@ nothing."""
 
 
 class Enough(NamedTuple):
-    """When a drill has done what it came for: all three. `seconds` at least, if a person asked for
-    a time.
+    """When a drill may end: all three conditions hold. `seconds` at least, if a person asked for a
+    time.
     """
 
     seconds: float

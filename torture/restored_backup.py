@@ -1,5 +1,4 @@
-"""Drill: the database is put back to an older copy, and clients remember acknowledgements from the
-future.
+"""Drill: the database is restored from an older copy, and clients remember later acknowledgements.
 
 Owns: the copies, a client that goes by the generation, and rounds with the client of this project.
 Promises: new mail, whose sequences were given before, is lost to nobody; what was acknowledged

@@ -2,7 +2,7 @@
 
 Owns: the small disk: a tmpfs if that may be mounted, else a limit on the database's pages.
 Promises: when the disk is full, sends are refused, fetching and acknowledging work, restarts work;
-with room back, sends work again without a restart.
+once there is room again, sends work without a restart.
 Exposure: root, if it mounts; what it mounted it unmounts.
 """
 

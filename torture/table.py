@@ -1,4 +1,4 @@
-"""The table that a run ends with.
+"""The table at the end of a run.
 
 Owns: its columns. Promises: every drill that ran is in it, the failed ones say so, and the sums are
 those of the rows.

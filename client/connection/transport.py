@@ -45,7 +45,7 @@ class Transport(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether `receive` has something to return without the kernel's help."""
+        """Whether `receive` has something to return that the kernel does not report."""
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""

@@ -2,10 +2,10 @@
 module of the client that imports Crypto.
 
 Owns: the private key, the sealing of symmetric keys, the encryption of contents.
-Promises: what does not decrypt to something plausible is a `CipherError`; a stream gives out its
-last block only after its padding was checked. Randomness is passed in.
-Exposure: decrypts what strangers sent. The published suite is not authenticated: CBC with a zero IV
-shows whether a key fits by its padding alone, which one wrong key in about 256 passes.
+Promises: content that does not decrypt to something plausible raises `CipherError`; a stream
+returns its last block only after its padding was checked. Randomness is passed in.
+Exposure: decrypts what strangers sent. The published suite is not authenticated: under CBC with a
+zero IV only the padding shows whether a key fits, and about one wrong key in 256 passes.
 
 Source: docs/client-protocol.md, "Cryptography" and "Proof".
 """
@@ -40,7 +40,7 @@ takes it twice: for the private key and for the store."""
 _SCRYPT: Final = bytes.fromhex("06092b06010401da47040b")
 """The DER of scrypt's object identifier, 1.3.6.1.4.1.11591.4.11."""
 _MOST_SCRYPT: Final = 2**29
-"""N * r * p, and the key length if it is named (32): 2 GiB."""
+"""The largest N * r * p, 2 GiB, and the key length, if it is given (32)."""
 _MOST_ITERATIONS: Final = 10_000_000
 _ZERO_IV: Final = bytes(BLOCK)
 _PROOF: Final = b"MessageU prove 1\0"
@@ -50,7 +50,7 @@ SymmetricKey = NewType("SymmetricKey", bytes)
 """16 bytes of AES-128 key."""
 
 RandomBytes = Callable[[int], bytes]
-"""Returns so many unpredictable bytes."""
+"""Returns that many unpredictable bytes."""
 
 
 def symmetric_key(raw: bytes) -> SymmetricKey:
@@ -73,7 +73,7 @@ class PrivateKey:
 
     @classmethod
     def from_der(cls, der: bytes, passphrase: bytes | None = None) -> Self:
-        """Read a pair from PKCS#8 (or PKCS#1) DER, which `passphrase` opens if it is encrypted.
+        """Read a pair from PKCS#8 (or PKCS#1) DER, which `passphrase` decrypts if it is encrypted.
 
         Raises `CipherError` for anything that can't be a key of ours, `PassphraseWrong` for another
         passphrase.
@@ -112,7 +112,7 @@ class PrivateKey:
         )
 
     def public_key(self) -> PublicKey:
-        """Return the public half as it travels. Raises `CipherError` if it does not fit
+        """Return the public half in the protocol's form. Raises `CipherError` if it does not fit
         the field.
         """
         der = self._key.public_key().export_key(format="DER")
@@ -129,10 +129,10 @@ class PrivateKey:
         return symmetric_key(raw)
 
     def prove(self, server_id: bytes, nonce: bytes, client_id: ClientId, bind: bytes) -> bytes:
-        """Sign that we are `client_id` and talk to this server now: the 128 bytes of a 641.
+        """Sign that we are `client_id` and are connected to this server: the 128 bytes of a 641.
 
-        The only thing this key ever signs. Every field has its fixed size, so that no choice of
-        theirs can make the string mean anything else.
+        This key signs nothing else. Every field has a fixed size, so that no choice of values can
+        give the string another meaning.
         """
         assert (len(server_id), len(nonce), len(client_id), len(bind)) == (16, 32, 16, 32)
         digest = SHA256.new(_PROOF + server_id + nonce + client_id + bind)
@@ -140,8 +140,8 @@ class PrivateKey:
 
 
 def is_encrypted(der: bytes) -> bool:
-    """Whether a private key's DER is an EncryptedPrivateKeyInfo: how, as a sequence, and
-    what, as octets.
+    """Whether a private key's DER is an EncryptedPrivateKeyInfo: the algorithm as a sequence, and
+    the encrypted data as octets.
     """
     try:
         found = DerSequence().decode(der)
@@ -152,8 +152,8 @@ def is_encrypted(der: bytes) -> bool:
 
 
 def _costs_too_much(encrypted: bytes) -> bool:
-    """Whether the numbers in an EncryptedPrivateKeyInfo ask for hours or for all memory: whoever
-    wrote the file chose.
+    """Whether the parameters in an EncryptedPrivateKeyInfo would take hours or all memory: whoever
+    wrote the file chose them.
 
     For scrypt N * r * p counts, 128 bytes each (RFC 7914), for PBKDF2 the iterations (RFC 8018).
     """
@@ -192,7 +192,7 @@ def _public_key(key: PublicKey) -> RSA.RsaKey:
     numbers = numbers_of_der(key) or numbers_of_raw(key)
     if numbers is None:
         raise CipherError(f"these bytes are no public RSA key of {RSA_BITS} bits")
-    # Checked above: the library's own parser and checks never see what a stranger made up.
+    # Checked above: the library's own parser and checks never see a stranger's made-up key.
     return RSA.construct(tuple(numbers), consistency_check=False)
 
 
@@ -206,15 +206,15 @@ def seal_key(key: SymmetricKey, to: PublicKey, random_bytes: RandomBytes) -> byt
 def _import(der: bytes, passphrase: bytes | None = None) -> RSA.RsaKey:
     """Read a private key that a file holds. Raises `CipherError`."""
     if len(der) > _LONGEST_KEY:
-        # Before the library works on it: its checks of a large key take minutes.
+        # Checked before the library is called: its checks of a large key take minutes.
         raise CipherError(f"the private key takes {len(der)} bytes, more than any of {RSA_BITS} bits")
     if passphrase is not None and _costs_too_much(der):
         raise CipherError("to open it would take more time or memory than any passphrase is worth")
     try:
         key = RSA.import_key(der, passphrase=passphrase)
     except Exception as error:
-        # Its parser is fed with what anybody wrote, and fails in more ways than it names: primes of
-        # 0, lengths beyond all memory, algorithms that it half knows.
+        # Its parser gets what anybody wrote, and fails in more ways than it documents: primes of 0,
+        # lengths beyond all memory, algorithms that it knows only in part.
         raise CipherError("these bytes are no RSA key") from error
     if key.size_in_bits() != RSA_BITS:
         raise CipherError(f"the RSA key has {key.size_in_bits()} bits, not {RSA_BITS}")
@@ -222,8 +222,8 @@ def _import(der: bytes, passphrase: bytes | None = None) -> RSA.RsaKey:
 
 
 def encrypted_size(plain_size: int) -> int:
-    """Bytes that so many plain bytes take once encrypted: padded to the next full block,
-    always by one byte or more.
+    """Return the encrypted size of that many plain bytes: padded to the next full block, always by
+    one byte or more.
     """
     return (plain_size // BLOCK + 1) * BLOCK
 
@@ -236,11 +236,11 @@ class Encryptor:
         self._rest = b""
 
     def update(self, data: bytes) -> bytes:
-        """Return the blocks that are complete by now."""
+        """Return the blocks that are complete so far."""
         data = self._rest + data
         whole = len(data) - len(data) % BLOCK
         self._rest = data[whole:]
-        # Without another copy of it.
+        # This makes no further copy.
         return self._cipher.encrypt(memoryview(data)[:whole])
 
     def finish(self) -> bytes:
@@ -279,20 +279,20 @@ class Decryptor:
 
 
 def encrypt(key: SymmetricKey, plain: bytes) -> bytes:
-    """Encrypt a content that is in memory."""
+    """Encrypt content that is in memory."""
     cipher = Encryptor(key)
     return cipher.update(plain) + cipher.finish()
 
 
 def decrypt(key: SymmetricKey, content: bytes) -> bytes:
-    """Decrypt a content that is in memory. Raises `CipherError`."""
+    """Decrypt content that is in memory. Raises `CipherError`."""
     cipher = Decryptor(key)
     return cipher.update(content) + cipher.finish()
 
 
 def decrypt_text(key: SymmetricKey, content: bytes) -> str:
-    """Decrypt a text. Raises `CipherError` also if what comes out is not UTF-8: the key was another
-    one.
+    """Decrypt a text. Raises `CipherError` also if the result is not UTF-8: then the key was
+    another one.
     """
     try:
         return decrypt(key, content).decode("utf-8")

@@ -1,12 +1,12 @@
-"""What rests on disk under a passphrase: the data key that seals the store's secrets, and exported
+"""Encryption at rest under a passphrase: the data key that seals the store's secrets, and exported
 homes.
 
 Owns: how a secret of store.db is sealed, how the data key is wrapped, how an exported home is
 encrypted.
-Promises: what was altered, or stands in another place than it was sealed for, does not open.
+Promises: data that was altered, or is in another place than it was sealed for, does not open.
 Randomness is passed in.
-Exposure: opens what somebody who can write to the home, or hands over an export, may have altered;
-the cost that a wrapped key asks for is bounded before it is paid.
+Exposure: opens data that anybody who can write to the home, or who hands over an export, may have
+altered; the cost parameters of a wrapped key are checked against a bound before use.
 
     a sealed secret     nonce [12], AES-256-GCM ciphertext, tag [16]; the place is authenticated with it
     a wrapped data key  1 [1], log2 N [1], r [1], p [1], salt [16], nonce [12], ciphertext [32], tag
@@ -34,7 +34,7 @@ _R, _P = 8, 1
 _HEAD: Final = 4 + _SALT
 _WRAPPED: Final = _HEAD + _NONCE + _KEY_SIZE + _TAG
 _LARGEST_LOG_COST: Final = 20
-"""1 GiB of memory; what asks for more was not written here."""
+"""1 GiB of memory; a key that needs more was not written by this program."""
 
 
 class DataKey:
@@ -51,7 +51,7 @@ class DataKey:
 
     @classmethod
     def unwrap(cls, wrapped: bytes, passphrase: str, random_bytes: RandomBytes) -> Self | None:
-        """Get the data key back; None for another passphrase, or an altered one."""
+        """Unwrap the data key; None for a wrong passphrase or an altered key."""
         if len(wrapped) != _WRAPPED:
             return None
         version, log_cost, r, p = wrapped[:4]
@@ -74,7 +74,9 @@ class DataKey:
         return _seal(self._key, place, secret, self._random_bytes)
 
     def open(self, place: bytes, sealed: bytes) -> bytes:
-        """Return the secret of a place. Raises `CipherError`: altered, or from another place."""
+        """Return the secret of a place. Raises `CipherError` if it was altered or is from another
+        place.
+        """
         return _open(self._key, place, sealed)
 
 
@@ -98,9 +100,9 @@ def _open(key: bytes, place: bytes, sealed: bytes) -> bytes:
 
 
 def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
-    from Crypto.Protocol.KDF import scrypt  # noqa: PLC0415 - heavy, and for those with a passphrase alone
+    from Crypto.Protocol.KDF import scrypt  # noqa: PLC0415 - heavy, and only needed with a passphrase
 
-    # Not hashlib's: whether that one is there depends on how OpenSSL was built.
+    # Not hashlib's: whether it has scrypt depends on how OpenSSL was built.
     key = scrypt(passphrase_bytes(passphrase), salt, _KEY_SIZE, N=cost, r=_R, p=_P)
     assert isinstance(key, bytes)
     return key
@@ -117,7 +119,7 @@ CHUNK: Final = 64 * 1024
 
 
 class LaterExport(CipherError):
-    """An archive of a form that a later version writes."""
+    """The archive's format is of a later version."""
 
 
 class ArchiveSealer:
@@ -136,7 +138,7 @@ class ArchiveSealer:
         sink.write(_ARCHIVE + salt)
 
     def write(self, data: bytes) -> int:
-        """Take the next bytes of the archive."""
+        """Encrypt the next bytes of the archive."""
         self._rest += data
         while len(self._rest) > CHUNK:
             self._put(bytes(self._rest[:CHUNK]), last=False)
@@ -144,7 +146,7 @@ class ArchiveSealer:
         return len(data)
 
     def finish(self) -> None:
-        """Write what is left, as the last chunk."""
+        """Write the rest as the last chunk."""
         self._put(bytes(self._rest), last=True)
 
     def _put(self, chunk: bytes, *, last: bool) -> None:
@@ -154,7 +156,8 @@ class ArchiveSealer:
 
 
 class ArchiveOpener:
-    """Decrypts an archive on its way out of a file; what it gives was authenticated.
+    """Decrypts an archive while it is read from a file; all bytes that it returns were
+    authenticated.
 
     Raises `LaterExport`. `read` raises `CipherError` for a damaged archive, and the first one for
     another passphrase too.
@@ -176,7 +179,7 @@ class ArchiveOpener:
         self._plain = b""
 
     def read(self, size: int) -> bytes:
-        """Give up to so many bytes; none at the end."""
+        """Return up to `size` bytes; none at the end."""
         while len(self._plain) < size and self._next:
             self._plain += self._chunk()
         given, self._plain = self._plain[:size], self._plain[size:]

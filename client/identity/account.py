@@ -1,4 +1,4 @@
-"""Who we are: this home's identity.
+"""This home's identity.
 
 Owns: the identity in memory, and the passphrase that it is read with.
 Promises: it is read once; a private key is written under the passphrase if the home has one.
@@ -36,8 +36,7 @@ class Account:
         """
         if self.loaded is None:
             identity = identity_files.load(self.home, self.passphrase)
-            # If the home is only read, because it can't be written, who writes to it next completes
-            # it.
+            # If the home can only be read, the next process that can write completes it.
             if self._store.unwritable is None:
                 identity_files.complete(self.home, identity)
             self.loaded = identity
@@ -50,7 +49,7 @@ class Account:
         return self.identity() if self.loaded is not None or self.is_registered() else None
 
     def registered(self, identity: Identity) -> None:
-        """Be this user from now on."""
+        """Set the identity, after a registration."""
         self.loaded = identity
 
     def me(self) -> tuple[ClientId, PublicKey]:
@@ -59,9 +58,11 @@ class Account:
         return identity.client_id, identity.private_key.public_key()
 
     def pending_name(self) -> Username | None:
-        """Return the name whose registration was begun and not ended. Raises `InfoFileError`."""
+        """Return the name whose registration was begun and not completed. Raises
+        `InfoFileError`.
+        """
         return identity_files.pending_name(self.home)
 
     def protection(self) -> Protection | None:
-        """Return what a private key is written under."""
+        """Return what a private key is encrypted with."""
         return Protection(self.passphrase(), self._random_bytes) if self._store.sealing.has_passphrase else None

@@ -1,11 +1,11 @@
-"""One encrypted file of a whole home, and a home out of such a file.
+"""Export of a whole home into one encrypted file, and import of such a file.
 
 Owns: what belongs to a home, and the file's contents: a tar archive, sealed by
 `client.crypto.sealed_storage`.
-Promises: an export is a consistent picture, mode 0600, overwrites nothing, and is there whole or
-not at all; an import writes into a home that has neither identity nor store, all or nothing
-whenever the machine dies, and takes nothing out of the file but what it knows. Neither holds more
-than some chunks of it in memory, but an export of a store that can't be written holds that store.
+Promises: an export is consistent, has mode 0600, overwrites nothing, and is written whole or not at
+all. An import writes into a home that has neither identity nor store, all or nothing whenever the
+machine dies, and takes only known members out of the file. Both hold only some chunks in memory; an
+export of a store that can't be written holds that store.
 Exposure: imports a file that somebody may have altered; every chunk is authenticated before a byte
 of it is looked at.
 
@@ -47,14 +47,13 @@ _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomBytes = os.urandom) -> None:
-    """Write all of a home into one new file.
+    """Write a whole home into one new file.
 
     Raises `StoreUnusable`, `HomeInUse`, `FileUnwritten`, `InfoFileError`; then there is none.
     """
     store = open_store(home, to_read=True)
     try:
-        # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong
-        # together.
+        # No other process may receive, send or write meanwhile: files and database belong together.
         with store.receiver(), store.sender(wait=True), store.snapshot() as database, new_file(target) as file:
             sealer = ArchiveSealer(file, passphrase, random_bytes)
             with tarfile.open(fileobj=piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
@@ -68,7 +67,7 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
 
 
 def refuse_export(target: Path) -> None:
-    """Say what keeps a file from being made here, before anybody is asked for its passphrase.
+    """Raise what prevents a file from being made here, before its passphrase is asked for.
 
     Raises `InfoFileError`.
     """
@@ -79,7 +78,7 @@ def refuse_export(target: Path) -> None:
 
 
 def refuse_import(home: Path, source: Path) -> None:
-    """Say what keeps a file from being imported, before anybody is asked for its passphrase.
+    """Raise what prevents a file from being imported, before its passphrase is asked for.
 
     Raises `AlreadyRegistered` and `InfoFileError`.
     """
@@ -93,7 +92,7 @@ def refuse_import(home: Path, source: Path) -> None:
 def import_home(home: Path, source: Path, passphrase: str) -> None:
     """Make a home out of an exported file.
 
-    Raises `AlreadyRegistered` if somebody lives, `HomeInUse` while another import goes on,
+    Raises `AlreadyRegistered` if the home is in use, `HomeInUse` while another import goes on,
     `SettingRejected` for a wrong passphrase, `InfoFileError` for a file that can't be used,
     `FileUnwritten` if there is no room; then nothing was imported.
     """
@@ -130,7 +129,9 @@ def _bring(stream: "Rest", source: Path, home: Path) -> None:
 
 
 def _check_store(source: Path, arriving: Path) -> None:
-    """Whoever made the file chose what its store says. Raises `InfoFileError`, `FileUnwritten`."""
+    """Check the store: whoever made the file chose its content. Raises `InfoFileError`,
+    `FileUnwritten`.
+    """
     if not (arriving / STORE_FILE).exists():
         return
     try:
@@ -148,7 +149,7 @@ def _check_store(source: Path, arriving: Path) -> None:
 
 
 def begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
-    """Open an archive, and read its first byte."""
+    """Open an archive and read its first byte."""
     try:
         opener = ArchiveOpener(file, passphrase)
         return opener, opener.read(1)
@@ -172,7 +173,7 @@ class Rest:
 
 
 class HomeFile:
-    """A file that is read; a failure names it, and not the one that is written meanwhile."""
+    """A file that is read; a failure names this file, not the one that is being written."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
@@ -201,7 +202,7 @@ def _opened(path: Path) -> Iterator["HomeFile"]:
 
 
 def piped(stream: ArchiveSealer | Rest | HomeFile) -> BinaryIO:
-    """Of a pipe, nothing but `read` or `write` is used."""
+    """Only `read` or `write` of the stream is used, as for a pipe."""
     return cast("BinaryIO", stream)
 
 
@@ -218,7 +219,7 @@ def unpack(stream: Rest, source: Path, into: Path) -> None:
                     path.parent.mkdir(mode=0o700, exist_ok=True)
                 with new_file(path) as file:
                     shutil.copyfileobj(content, file, CHUNK)
-            # To the end, so that a file that was cut off is found.
+            # Read to the end, so that a truncated file is found.
             while stream.read(CHUNK):
                 pass
     except (tarfile.TarError, _NotPlain) as error:
@@ -226,12 +227,12 @@ def unpack(stream: Rest, source: Path, into: Path) -> None:
 
 
 class _NotPlain(Exception):
-    """A member of an archive is something else than a plain file."""
+    """A member of the archive is not a plain file."""
 
 
 class _PlainMember(tarfile.TarInfo):
-    """A member that is what it takes in the archive: sparse files, links and long headers
-    are refused unread.
+    """A member that takes as much space as it says: sparse files, links and long headers are
+    refused unread.
     """
 
     @classmethod
@@ -267,7 +268,7 @@ def add_file(tar: tarfile.TarFile, name: str, file: HomeFile) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file (0600), synced in the end, and gone if anything failed.
+    """A new file (0600), synced at the end, and removed if anything failed.
 
     Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an
     unusable name.

@@ -1,13 +1,12 @@
-"""Whether anybody lives in a folder, and opening a home, whatever was under way when the program
-died.
+"""Whether a folder is a home, and opening a home, including one where the program died halfway.
 
-Owns: what counts as a user's own in a home; what is ended before anything else is done: an import
-that was whole, a change of the passphrase or of the server that was decided.
-Promises: looking changes nothing. Who opens a home through here sees the state before such a step
-or the one after it, and never one between; while a home is brought into a folder nobody opens it,
-and nobody else brings another one.
-Exposure: an import brings a store.db that somebody else may have made: what it wants to have
-written is written only if it is a file that holds a key, or server.info.
+Owns: which files show that a folder is in use; what is completed before anything else is done: an
+import that was fully written, and a change of passphrase or server that was committed.
+Promises: looking changes nothing. A home that is opened here is in the state before such a step or
+after it, and never between. While a home is imported into a folder, nobody opens it, and no other
+import begins.
+Exposure: an import brings a store.db that somebody else may have made: a file that it names is
+written only if it is one that holds a key, or server.info.
 
 Source: docs/client.md, "Export and import"; `client.identity.passphrase`.
 """
@@ -30,14 +29,14 @@ from common.info_files import SERVER_INFO
 ARRIVING: Final = ".importing"
 """The folder in a home into which an import writes."""
 ARRIVED: Final = ".imported"
-"""The same once all of it is on disk; what is in there belongs one level up."""
+"""The same folder once all of it is on disk; its files belong one level up."""
 
 
 def what_is_there(home: Path) -> Path | None:
-    """Return the first thing of a user's own in a home: identity, key, store, import; None if
-    nobody lives yet.
+    """Return the first file that shows that a home is in use: identity, key, store, import; None if
+    there is none.
 
-    Raises `StoreUnusable` if that can't be seen.
+    Raises `StoreUnusable` if the folder can't be read.
     """
     with told(home):
         if not home.exists():
@@ -46,12 +45,12 @@ def what_is_there(home: Path) -> Path | None:
 
 
 def home_sentence(home: Path) -> str:
-    """Say where the home is, to somebody who did not name it."""
+    """Return a sentence on where the home is, for a user who did not name it."""
     return f"Your identity, keys and messages are kept in {home}; --home names another folder."
 
 
 def require_somebody(home: Path) -> None:
-    """Raise `NotRegistered` if nobody lives yet: opening such a folder would leave a store in it.
+    """Raise `NotRegistered` if the folder is not in use: opening it would leave a store in it.
 
     Raises `StoreUnusable` too.
     """
@@ -62,16 +61,16 @@ def require_somebody(home: Path) -> None:
 
 
 def refuse_a_home_in_use(home: Path) -> None:
-    """Raise `AlreadyRegistered` if somebody lives already: nothing of anybody's is replaced."""
+    """Raise `AlreadyRegistered` if the home is in use: nothing is replaced."""
     settle_import(home)
     _refuse_somebody(home)
 
 
 @contextlib.contextmanager
 def moving_in(home: Path) -> Iterator[None]:
-    """Hold a folder in which nobody lives, made if it is missing, while a home is brought into it.
+    """Lock an unused folder, made if it is missing, while a home is imported into it.
 
-    Meanwhile nobody opens it. If this fails, a folder that was made is gone. Raises
+    Meanwhile nobody can open it. If this fails, a folder that was made is removed. Raises
     `AlreadyRegistered`, `HomeInUse`, `FileUnwritten`, `StoreUnusable`, and what comes from within.
     """
     try:
@@ -101,8 +100,8 @@ def _refuse_somebody(home: Path) -> None:
 
 @contextlib.contextmanager
 def _held(home: Path, how: int) -> Iterator[None]:
-    """Lock a home's folder: shared by who opens it, alone for who brings a home into it.
-    Leaves no file behind.
+    """Lock a home's folder: shared to open it, exclusive to import into it. Leaves no
+    file behind.
     """
     with told(home):
         descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -125,8 +124,8 @@ def _is_somebodys(name: str) -> bool:
 def open_store(home: Path, *, to_read: bool = False) -> Store:
     """Open a home's store, still locked if it has a passphrase.
 
-    `to_read`: if the home can't be written, a copy in memory is opened, and what was left to be
-    written is left.
+    `to_read`: if the home can't be written, a copy in memory is opened, and files that were left to
+    be written stay so.
 
     Raises `StoreUnusable`, `InfoFileError`, and `HomeInUse` while another process imports into it.
     """
@@ -158,9 +157,10 @@ def write_settled(home: Path, name: str, content: str) -> None:
 
 
 def convert(home: Path, tell: Callable[[str], None], *, to_read: bool = False) -> None:
-    """Convert a store that an earlier version made, and tell so in a sentence; else change nothing.
+    """Convert a store of an earlier version, and return a sentence about it; otherwise change
+    nothing.
 
-    For commands that open the home without saying so. Raises what `open_store` raises.
+    For commands that open the home indirectly. Raises what `open_store` raises.
     """
     if (home / STORE_FILE).exists():
         store = open_store(home, to_read=to_read)
@@ -172,7 +172,7 @@ def convert(home: Path, tell: Callable[[str], None], *, to_read: bool = False) -
 
 
 def settle_import(home: Path) -> None:
-    """Move what a whole import brought to its place. Raises `StoreUnusable`."""
+    """Move the files of a complete import to their places. Raises `StoreUnusable`."""
     with told(home):
         if not (home / ARRIVED).is_dir():
             return
@@ -184,7 +184,7 @@ def settle_held(home: Path) -> None:
     """As `settle_import`, within `moving_in`."""
     arrived = home / ARRIVED
     with told(arrived):
-        # Another process may have done it meanwhile.
+        # Another process may have done it in the meantime.
         if arrived.is_dir():
             for path in sorted(arrived.iterdir()):
                 path.replace(home / path.name)

@@ -1,13 +1,13 @@
 """me.info and my.info: who this home's user is.
 
-Owns: the two identity files, and `my.info.pending`, which holds the key of a registration that is
-under way.
-Promises: a file is there whole or not at all (temporary file, sync, rename, sync of the folder),
-and private ones are mode 0600. What can't be read is an `InfoFileError` that names file and line,
-what can't be written a `FileUnwritten`. Files of other MessageU programs are understood: hex in
-either case, base64 over several lines, CRLF, all three parts in either file. The private key is
-plain, or encrypted PKCS#8 if the home has a passphrase (`client.identity.passphrase`).
-Exposure: written by hand, by other programs, by a crash.
+Owns: the two identity files, and `my.info.pending`, which holds the key of a registration in
+progress.
+Promises: a file is written whole or not at all (temporary file, sync, rename, sync of the folder),
+and private ones are mode 0600. Reading raises `InfoFileError`, which names file and line; writing
+raises `FileUnwritten`. Files of other MessageU programs are understood: hex in either case, base64
+over several lines, CRLF, all three parts in either file. The private key is plain, or encrypted
+PKCS#8 if the home has a passphrase (`client.identity.passphrase`).
+Exposure: files may be written by hand, by other programs, or left by a crash.
 
 Source: docs/client-protocol.md, "Files beside the programs".
 """
@@ -39,7 +39,7 @@ _BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=\s]*")
 
 
 Ask = Callable[[], str]
-"""Returns the home's passphrase. Raises `PassphraseNeeded` if nobody and nothing gives it."""
+"""Returns the home's passphrase. Raises `PassphraseNeeded` if there is no source for it."""
 
 
 def nobody_asked() -> str:
@@ -52,7 +52,7 @@ def nobody_asked() -> str:
 
 
 class Protection(NamedTuple):
-    """What a private key is encrypted with on its way to the disk."""
+    """How a private key is encrypted before it is written."""
 
     passphrase: str
     random_bytes: RandomBytes
@@ -67,8 +67,8 @@ class Identity(NamedTuple):
 
 
 class PendingRegistration(NamedTuple):
-    """A registration whose answer has not come: under this key the server may know this
-    name already.
+    """A registration without an answer so far: the server may know this name under this key
+    already.
     """
 
     name: Username
@@ -89,7 +89,7 @@ def exists(home: Path) -> bool:
 
 
 def no_identity() -> NotRegistered:
-    """Say that nobody has registered in this home."""
+    """Make the error that this home has no identity."""
     return NotRegistered(
         "This home has no identity yet.", "Register first: `messageu register NAME`, or 110 in the console."
     )
@@ -121,9 +121,10 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
 
 
 def read_foreign(path: Path, ask: Ask = nobody_asked) -> tuple[Identity, str]:
-    """Read an identity file of another program; the identity, and what is in a my.info for it.
+    """Read an identity file of another program; return the identity, and the text of a my.info for
+    it.
 
-    An encrypted private key stays so in there. Raises what `load` raises.
+    An encrypted private key stays encrypted in that text. Raises what `load` raises.
     """
     parts = _read_parts(path)
     if parts.key is None:
@@ -158,15 +159,15 @@ def renamed(home: Path, name: Username, client_id: ClientId) -> dict[str, str]:
 
 
 def rename(home: Path, name: Username, client_id: ClientId) -> None:
-    """Write both files anew, for the same key under another name or id. Raises what `renamed`
-    raises, and `FileUnwritten`.
+    """Rewrite both files, for the same key under another name or id. Raises what `renamed` raises,
+    and `FileUnwritten`.
     """
     for file, text in renamed(home, name, client_id).items():
         write_whole(home / file, text)
 
 
 def complete(home: Path, identity: Identity) -> None:
-    """Write what a registration that broke after my.info did not get to."""
+    """Complete a registration that was interrupted after my.info was written."""
     if (home / PENDING).exists():
         if not (home / ME_INFO).exists():
             write_whole(home / ME_INFO, _head(identity))
@@ -174,12 +175,12 @@ def complete(home: Path, identity: Identity) -> None:
 
 
 def save_pending(home: Path, pending: PendingRegistration, protection: Protection | None = None) -> None:
-    """Have the key on disk before the server hears of it."""
+    """Write the key to disk before the server learns of it."""
     write_whole(home / PENDING, f"{pending.name}\n{_base64(pending.private_key, protection)}")
 
 
 def pending_name(home: Path) -> Username | None:
-    """Return the name of the registration that was begun and not ended, if there is one. Raises
+    """Return the name of the registration that was begun and not completed, if there is one. Raises
     `InfoFileError`.
     """
     path = home / PENDING
@@ -187,7 +188,7 @@ def pending_name(home: Path) -> Username | None:
 
 
 def load_pending(home: Path, ask: Ask = nobody_asked) -> PendingRegistration | None:
-    """Read the registration that was begun and not ended, if there is one. Raises what `load`
+    """Read the registration that was begun and not completed, if there is one. Raises what `load`
     raises.
     """
     path = home / PENDING
@@ -201,16 +202,14 @@ def load_pending(home: Path, ask: Ask = nobody_asked) -> PendingRegistration | N
 
 
 def drop_pending(home: Path) -> None:
-    """Forget a registration that was completed or surely refused."""
+    """Remove a registration that was completed or definitely refused."""
     with writing(home / PENDING):
         (home / PENDING).unlink(missing_ok=True)
         sync_folder(home)
 
 
 def set_pending_aside(home: Path) -> Path:
-    """Keep the key of a registration that can't be completed under a name of its own, out
-    of the way.
-    """
+    """Move the key of a registration that can't be completed to a file name of its own."""
     for number in range(1, 1000):
         aside = home / f"{_UNFINISHED}{number}"
         if not aside.exists():
@@ -231,21 +230,21 @@ def holds_key(name: str) -> bool:
 
 
 def with_encrypted_keys(home: Path) -> list[str]:
-    """Name the files whose private key is encrypted. Raises `InfoFileError`."""
+    """Return the names of the files whose private key is encrypted. Raises `InfoFileError`."""
     return [path.name for path, _, _, key in _keys(home) if ciphers.is_encrypted(key)]
 
 
 def with_plain_keys(home: Path) -> list[str]:
-    """Name the files whose private key lies there in the clear. Raises `InfoFileError`."""
+    """Return the names of the files whose private key is not encrypted. Raises `InfoFileError`."""
     return [path.name for path, _, _, key in _keys(home) if not ciphers.is_encrypted(key)]
 
 
 def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, str]:
-    """Return the text of every file that holds a private key as it reads under another protection.
-    Writes nothing.
+    """Return the new text of every file that holds a private key, encrypted in another way. Writes
+    nothing.
 
-    Raises `InfoFileError`, also if a file has another name: to rewrite it would leave the key as it
-    is under that one. Raises `PassphraseNeeded`, `PassphraseWrong`.
+    Raises `InfoFileError`, also if a file is a link or has further hard links: rewriting it would
+    leave the old key there. Raises `PassphraseNeeded`, `PassphraseWrong`.
     """
     for path, _, _, _ in _keys(home):
         _refuse_another_name(path)
@@ -280,8 +279,7 @@ def _refuse_another_name(path: Path) -> None:
 
 
 def drop_half_written(home: Path) -> None:
-    """Remove what a program that was killed while it wrote an identity file left: there may be a
-    key in it.
+    """Remove temporary files that a killed program left: there may be a key in them.
 
     Raises `FileUnwritten`.
     """
@@ -310,9 +308,7 @@ def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a private file (0600) so that it is there with all its text or not at all,
-    even after a power cut.
-    """
+    """Write a private file (0600) completely or not at all, even after a power cut."""
     beside = path.with_name(f".{path.name}{_NEW}")
     with writing(path):
         beside.unlink(missing_ok=True)
@@ -381,7 +377,7 @@ def _name_in(path: Path, lines: list[str]) -> Username:
 
 
 def _key_in(path: Path, lines: list[str], first: int) -> bytes | None:
-    """The private key's DER in the lines from index `first` on; None if there is nothing."""
+    """Return the private key's DER from the lines from index `first` on; None if they are empty."""
     text = "".join("".join(line.split()) for line in lines[first:])
     if not text:
         return None

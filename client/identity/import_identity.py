@@ -1,9 +1,7 @@
-"""An identity of another MessageU program, taken into a new home.
-
-Owns: telling such a file from an export, and what is written for it.
-Promises: the home has neither identity nor store before, and all of the identity after, or nothing.
-The file is read and never changed. A private key that is encrypted stays so, under the same
-passphrase, which has to be right.
+"""An identity of another MessageU program, imported into a new home. Owns: telling such a file from
+an export, and which files are written for it. Promises: the home has neither identity nor store
+before; after, it has the whole identity, or nothing. The file is read and never changed. An
+encrypted private key stays encrypted, under the same passphrase, which is checked.
 Exposure: reads a file that another program, or somebody else, wrote.
 
 Source: docs/client-protocol.md, "Files beside the programs"; docs/coming-from-another-client.md.
@@ -25,7 +23,7 @@ from common.info_files import SERVER_INFO, read_server_address
 from common.server_address import ServerAddress
 
 _LOOK_AT: Final = 64 * 1024
-"""Bytes; no identity file is longer."""
+"""Bytes; identity files are shorter."""
 _ID_LINE: Final = re.compile(rb"[0-9A-Fa-f]{32}")
 
 
@@ -37,8 +35,8 @@ class ImportedIdentity(NamedTuple):
 
 
 def is_identity_file(path: Path) -> bool:
-    """Whether a file is meant to be an identity: it is called so, or its second line is
-    an id. An export is neither.
+    """Whether a file is meant to be an identity: by its name, or because its second line is an id.
+    An export is neither.
     """
     if path.name in {ME_INFO, MY_INFO}:
         return True
@@ -46,7 +44,7 @@ def is_identity_file(path: Path) -> bool:
         with path.open("rb") as file:
             beginning = file.read(_LOOK_AT)
     except OSError:
-        # Whoever opens it next says why not.
+        # The next step opens it too, and reports why it fails.
         return False
     lines = beginning.splitlines()
     return len(lines) > 1 and _ID_LINE.fullmatch(lines[1].strip()) is not None
@@ -72,7 +70,7 @@ def import_identity(home: Path, source: Path, ask: Ask) -> ImportedIdentity:
             with writing(home):
                 if server is not None:
                     shutil.copyfile(beside, home / SERVER_INFO)
-            # The one file with all of it: with this the import has happened.
+            # This one file has the whole identity: once it is written, the import is done.
             identity_files.write_whole(home / MY_INFO, text)
         except BaseException:
             if server is not None:

@@ -1,9 +1,8 @@
 """Deleting the account of this home at its server.
 
-Owns: asking for it, and knowing that it was done if the answer was lost.
-Promises: nothing is deleted in the home. That it was asked for is on disk before it is asked: if
-the server does not know the account afterwards, it is gone.
-Exposure: believes the server that says so.
+Owns: the request, and recognising that it was done if the answer was lost. Promises: nothing is
+deleted in the home. The intent is on disk before the request is sent: if the server does not know
+the account afterwards, it was deleted. Exposure: believes the server that it was deleted.
 
 Source: docs/client-protocol.md, "647, delete account".
 """
@@ -23,13 +22,13 @@ ASKED: Final = "deletion_asked"
 
 
 class Leaving:
-    """Deletes one account."""
+    """Deletes the account of one home."""
 
     def __init__(self, context: ClientContext) -> None:
         self._account, self._store, self._link, self._greeting = context
 
     def delete(self) -> None:
-        """Have the account deleted.
+        """Delete the account at its server.
 
         Raises `ServerUnreachable`, `OutcomeUnknown`, `ServerAnsweredError`, and `ClientError` if
         the server has no way to do it.
@@ -56,7 +55,7 @@ class Leaving:
         self._link.close()
 
     def _is_gone(self) -> bool:
-        """Whether it was asked for, and the server does not know the account any more."""
+        """Whether deletion was requested, and the server does not know the account any more."""
         try:
             self._link.connect()
         except ServerAnsweredError as error:

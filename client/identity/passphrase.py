@@ -1,12 +1,12 @@
 """The home's passphrase: set, changed, removed.
 
 Owns: the order in which store.db and the identity files change.
-Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store
-decides, and what was left to be written is written by whoever opens the home next
+Promises: a home is either unchanged or fully changed, whenever the program dies: one commit of the
+store decides, and files that were left to be written are written by whoever opens the home next
 (`client.identity.home`). Nothing changes if another process has the home open, or a private key
 would stay as it is under another name of its file (a link). Afterwards neither the file's free
-space nor its WAL holds what was there before.
-Exposure: the passphrase passes through memory here; it is written nowhere.
+space nor its WAL holds the earlier content.
+Exposure: the passphrase is held in memory; it is written nowhere.
 
     step                                       died here, the next opening
     ────────────────────────────────────────   ───────────────────────────────────
@@ -46,7 +46,7 @@ def check_passphrase(home: Path, ask: Ask) -> None:
 def set_passphrase(home: Path, new: str, ask_old: Ask = nobody_asked, random_bytes: RandomBytes = os.urandom) -> bool:
     """Encrypt a home that has no passphrase. Returns and raises what `change_passphrase` does.
 
-    `ask_old` is asked if the private key has a passphrase already, because it was brought along.
+    `ask_old` is called if the private key has a passphrase already, as an imported one may have.
     """
     store = open_store(home)
     try:
@@ -58,12 +58,11 @@ def set_passphrase(home: Path, new: str, ask_old: Ask = nobody_asked, random_byt
 
 
 def change_passphrase(home: Path, new: str, ask_old: Ask, random_bytes: RandomBytes = os.urandom) -> bool:
-    """Put another passphrase in the place of the old one: of the private keys, and of the store's
-    data key.
+    """Replace the passphrase of the private keys and of the store's data key.
 
-    Whether traces of before are gone already; else the next start erases them. Raises
-    `PassphraseWrong`, `PassphraseNeeded`, `SettingRejected`, `HomeInUse`, `StoreUnusable`,
-    `InfoFileError`; then nothing was changed.
+    Returns whether traces of the old content are erased already; otherwise the next start does
+    that. Raises `PassphraseWrong`, `PassphraseNeeded`, `SettingRejected`, `HomeInUse`,
+    `StoreUnusable`, `InfoFileError`; then nothing was changed.
     """
     store = _unlocked(home, ask_old)
     try:
@@ -73,7 +72,7 @@ def change_passphrase(home: Path, new: str, ask_old: Ask, random_bytes: RandomBy
 
 
 def remove_passphrase(home: Path, ask_old: Ask, random_bytes: RandomBytes = os.urandom) -> bool:
-    """Have all in the clear again. Returns and raises what `change_passphrase` does."""
+    """Decrypt everything again. Returns and raises what `change_passphrase` does."""
     store = _unlocked(home, ask_old)
     try:
         return _reseal(home, store, ask_old, None, random_bytes)
@@ -95,7 +94,7 @@ def _unlocked(home: Path, ask: Ask) -> Store:
 
 def _reseal(home: Path, store: Store, ask_old: Ask, new: str | None, random_bytes: RandomBytes) -> bool:
     protection = None if new is None else Protection(new, random_bytes)
-    # Nobody else may register, receive, or read in between.
+    # No other process may register, receive or read in between.
     with store.receiver(), store.alone():
         files = identity_files.rewritten(home, ask_old, protection)
         identity_files.drop_half_written(home)

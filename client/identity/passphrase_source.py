@@ -1,8 +1,8 @@
 """Where a passphrase comes from: a file, a command, the environment, or a person at the terminal.
 
 Owns: reading it, and asking for it.
-Promises: it is fetched once, when it is needed, and kept nowhere but in memory; without a terminal
-nothing is asked.
+Promises: it is fetched once, when it is needed, and kept only in memory; without a terminal no
+question is asked.
 Exposure: runs the command that the user's own settings name, without a shell.
 
 Source: docs/client.md, "A passphrase".
@@ -25,7 +25,9 @@ from common.errors import InfoFileError, SettingRejected
 
 TERMINAL: Final = Path("/dev/tty")
 SHORTEST: Final = 8
-"""Characters of a new passphrase that nobody asks about. One that is in use may be shorter."""
+"""The shortest new passphrase that is accepted without a question. One that is in use may be
+shorter.
+"""
 
 
 class PassphraseSource:
@@ -40,7 +42,7 @@ class PassphraseSource:
         self._found: str | None = None
 
     def __call__(self) -> str:
-        """Return it."""
+        """Return the passphrase."""
         if self._found is None:
             name, value, _ = self._settings.passphrase_setting()
             if value is None:
@@ -57,18 +59,17 @@ class PassphraseSource:
 
 
 def named(file: Path | None, command: str | None) -> str | None:
-    """Read a passphrase from what a command line named; None if it named nothing."""
+    """Read a passphrase from the source that a command line names; None if it names none."""
     if file is not None:
         return from_file(file)
     return None if command is None else from_command(command)
 
 
 def chosen(given: str | None, prompt: str, option: str, *, may_be_weak: bool = False) -> str:
-    """Return a passphrase that is to be used from now on: the given one, or one that is typed
-    twice.
+    """Return a new passphrase: the given one, or one that is typed twice.
 
-    Of fewer letters than `SHORTEST` only if it `may_be_weak`, or a person who types it says so.
-    Raises `SettingRejected`, `PassphraseNeeded`.
+    A passphrase shorter than `SHORTEST` is accepted only if it `may_be_weak`, or the user who types
+    it confirms. Raises `SettingRejected`, `PassphraseNeeded`.
     """
     if given is not None:
         if is_weak(given) and not may_be_weak:
@@ -88,12 +89,12 @@ def chosen(given: str | None, prompt: str, option: str, *, may_be_weak: bool = F
 
 
 def is_weak(passphrase: str) -> bool:
-    """Whether a passphrase is so short that trying them all is no work."""
+    """Whether a passphrase is short enough to be found by trying."""
     return len(unicodedata.normalize("NFC", passphrase)) < SHORTEST
 
 
 def _agrees() -> bool:
-    """Ask the person at the terminal whether a short passphrase is really meant."""
+    """Ask at the terminal whether a short passphrase is really intended."""
     sys.stderr.write(f"It has fewer than {SHORTEST} characters, and is soon guessed. Use it all the same? [y/N] ")
     sys.stderr.flush()
     with TERMINAL.open(encoding="utf-8", errors="replace") as terminal:
@@ -105,7 +106,7 @@ def _agrees() -> bool:
 
 
 def can_ask() -> bool:
-    """Whether a person sits there; standard input may be something else all the same."""
+    """Whether there is a terminal; standard input may still be something else."""
     if not sys.stderr.isatty():
         return False
     try:
@@ -116,9 +117,7 @@ def can_ask() -> bool:
 
 
 def ask(prompt: str) -> str:
-    """Ask a person, who does not see what they type. Raises `PassphraseNeeded` if they
-    give none.
-    """
+    """Ask at the terminal, without echo. Raises `PassphraseNeeded` if nothing is entered."""
     try:
         return _checked(getpass.getpass(prompt), "What was typed")
     except EOFError as error:
@@ -139,10 +138,10 @@ def from_file(path: Path) -> str:
 
 
 def from_command(command: str) -> str:
-    """Take the first line that a command prints. Raises `SettingRejected`."""
+    """Read the first line that a command prints. Raises `SettingRejected`."""
     try:
         words = words_of(command)
-        # Its own questions go to the terminal.
+        # The command's own questions go to the terminal.
         done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
     except (OSError, ValueError, IndexError) as error:
         raise SettingRejected(f"The passphrase command {command!r} can't be started ({error}).") from error

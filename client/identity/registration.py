@@ -1,9 +1,9 @@
 """Registering: from a name to an account, whatever breaks in between.
 
 Owns: the order of a registration's steps.
-Promises: the private key is on disk before the server hears of it; a registration that broke is
-completed, under the same key. If the server does not know the account of this home any more, as
-after a backup was put back, name and key are registered again, and the id if that is free.
+Promises: the private key is on disk before the server learns of it; an interrupted registration is
+completed under the same key. If the server does not know the account of this home any more, as
+after a backup was restored, name and key are registered again, and the id if it is free.
 Exposure: believes the id that the server gives.
 
 Source: docs/client-protocol.md, docs/journeys.md.
@@ -28,11 +28,11 @@ from common.names import any_username, normal_form
 from common.values import NO_CLIENT, ClientId, Invitation, PublicKey, RefusalReason, Username
 
 _NOT_YET: Final = frozenset({RefusalReason.NAME_TAKEN, RefusalReason.INVITATION, RefusalReason.REGISTRATION_CLOSED})
-"""The server's answers to a key that is not the account's."""
+"""The server's answers to a key that does not belong to the account."""
 
 
 class KeyToHandOver(NamedTuple):
-    """What the operator needs to give the account this home's key."""
+    """What the operator needs, to assign this home's key to the account."""
 
     public_key: PublicKey
 
@@ -53,8 +53,8 @@ class Registration:
         self._tell = tell
 
     def register(self, name: str) -> Identity:
-        """Register under a name, complete the registration that broke, or register again if the
-        server has lost it.
+        """Register under a name, complete an interrupted registration, or register again if the
+        server has lost the account.
 
         Raises `AlreadyRegistered`, `ValueRejected` (the name), `ServerUnreachable`,
         `OutcomeUnknown`, `InvalidServerResponse`, `ServerAnsweredError`.
@@ -92,7 +92,7 @@ class Registration:
         self._link.connect()
         request = self._request(NO_CLIENT, pending.name, pending.private_key)
         self._refuse_beyond_ascii(pending.name)
-        # Before the server hears of the key: whoever completes the registration, or uses it, asks
+        # Before the server learns of the key: whoever completes or uses the registration has to ask
         # the same server.
         self._remember_server()
         if not again:
@@ -109,8 +109,8 @@ class Registration:
     def _request(
         self, client_id: ClientId, name: Username, private_key: PrivateKey
     ) -> RegisterRequest | RegisterInvitedRequest:
-        """On the present connection: with the invitation of the server's address, if it has one and
-        the server has a use for it.
+        """Make the request for the current connection: with the invitation in the server's address,
+        if there is one and the server uses invitations.
         """
         invitation, session = self._link.address.invitation, self._greeting.session
         if invitation is not None and session is not None and session.features & Feature.ACCOUNTS:
@@ -120,10 +120,8 @@ class Registration:
         return RegisterRequest(client_id, name, private_key.public_key())
 
     def register_key(self, name: Username, private_key: PrivateKey) -> Identity:
-        """Register a key that another home holds, and sign in with it. Nothing of it is written
-        here.
-
-        Once more with the same name and key it is the same account, at a server that speaks the
+        """Register the key of another home, and sign in with it. Nothing of it is written here.
+        Repeated with the same name and key, it is the same account at a server that speaks the
         extension. Raises what `register` raises.
         """
         self._link.connect()
@@ -142,8 +140,8 @@ class Registration:
         return identity
 
     def recover(self, name: str) -> Identity | KeyToHandOver:
-        """Come back to an account whose home is lost: with the key of this new home, once the
-        server's operator has given it to the account; until then the key for the operator.
+        """Recover an account whose home is lost, with the key of this new home. Until the server's
+        operator has assigned that key to the account, return the key for the operator.
 
         Raises what `register` raises.
         """
@@ -183,8 +181,8 @@ class Registration:
         if self._greeting.session is not None:
             self._link.close()
             with suppress(ClientError):
-                # The account is there. If its first proof fails now, the next request makes it, or
-                # says why not.
+                # The account exists. If its first proof fails now, the next request makes it, or
+                # reports why not.
                 self._link.connect()
         return identity
 
@@ -193,9 +191,7 @@ class Registration:
         self._account.registered(identity)
 
     def _register_again(self, name: str) -> Identity:
-        """Register the identity of this home once more, if its server says that it does not know
-        it.
-        """
+        """Register the identity of this home again, if its server does not know it."""
         refusal = AlreadyRegistered(
             "This home has an identity already, and it is not replaced.", "Use --home for another user."
         )
@@ -225,7 +221,7 @@ class Registration:
             self._account.registered(identity)
         self._tell(f"The server did not know this account any more: name and key are registered again{anew}.")
         with suppress(ClientError):
-            # If the proof fails now, the next request makes it, or says why not.
+            # If the proof fails now, the next request makes it, or reports why not.
             self._link.connect()
         return identity
 
@@ -240,10 +236,9 @@ class Registration:
         return True
 
     def _ask(self, request: RegisterRequest | RegisterInvitedRequest) -> Whole:
-        """Ask; if a server that speaks only the published protocol refuses, once more with the
-        other version byte.
-
-        Some servers take one version alone. Whichever was taken is remembered.
+        """Send the request; if a server that speaks only the published protocol refuses, send it
+        once more with the other version byte. Some servers accept only one version. The accepted
+        one is remembered.
         """
         answer = self._link.ask(request)
         if not isinstance(answer, ErrorResponse) or self._greeting.session is not None:
@@ -253,7 +248,7 @@ class Registration:
         try:
             second = self._link.ask(request)
         except ServerUnreachable:
-            # It was not asked: the refusal is final.
+            # The other version was not tried: the refusal is final.
             self._link.version = first
             return answer
         if isinstance(second, RegisteredResponse):
@@ -266,8 +261,8 @@ class Registration:
         self, answer: ErrorResponse, pending: PendingRegistration, *, again: bool
     ) -> ServerAnsweredError:
         if not again or answer.reason == RefusalReason.NAME_TAKEN:
-            # Not done; and a server that knows reasons would have given us our own name again,
-            # under our own key.
+            # Not done: a server that sends reasons would have accepted our own name again, under
+            # our own key.
             identity_files.drop_pending(self._account.home)
             if answer.reason == RefusalReason.MALFORMED and not pending.name.isascii():
                 return ServerAnsweredError(
@@ -277,9 +272,9 @@ class Registration:
                 )
             return refused(RequestCode.REGISTER, answer)
         if answer.reason is not None:
-            # It says nothing about the first attempt: the key may be the account's.
+            # It says nothing about the first attempt: the account may have this key.
             return refused(RequestCode.REGISTER, answer)
-        # The name may be ours, by the attempt whose answer was lost; the published protocol can't
+        # The name may be ours, from the attempt whose answer was lost; the published protocol can't
         # tell.
         aside = identity_files.set_pending_aside(self._account.home)
         return ServerAnsweredError(

@@ -1,7 +1,7 @@
 """What was received and sent, for the user to look up.
 
-Owns: the order of the two, and a sent message as callers get it.
-Promises: asks no server and changes nothing. A note to oneself is there once, as it was sent.
+Owns: the order of received and sent messages, and the form of a sent one.
+Promises: asks no server and changes nothing. A note to oneself is listed once, as it was sent.
 Exposure: as the store.
 """
 
@@ -33,8 +33,8 @@ class History:
         return sorted([*self._but_notes(self._inbox.seen(0), sent), *sent], key=_place_of)
 
     def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
-        """Return the newest messages from and to one user, in the order of `all`; what waits in the
-        outbox is not among them. Reads no more than twice as many.
+        """Return the newest messages from and to one user, in the order of `all`; without what
+        waits in the outbox. Reads at most twice as many.
         """
         sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
         received = self._but_notes(self._inbox.recent(client_id, most), sent)
@@ -64,11 +64,11 @@ class History:
     def conversations(self) -> list[ConversationSummary]:
         """Return everybody to whom something was sent, or who sent something, latest first.
 
-        Somebody whom the server never listed has no name and can't be written to: left out.
+        Users whom the server never listed have no name, can't be written to, and are left out.
         """
         unread: dict[ClientId, int] = {}
         last: dict[ClientId, int] = {}
-        # Under whichever id they were known then.
+        # Under whichever id they were known at the time.
         for recipient, when in self._store.sent.by_recipient():
             present = self._contacts.present_id(recipient)
             last[present] = max(when, last.get(present, when))
@@ -93,9 +93,7 @@ class History:
 
 
 def _place_of(message: Received | SentMessage) -> tuple[int, int, int]:
-    """A message of ours stands behind what had been received when it was queued: no clock
-    is asked, ours or another.
-    """
+    """A sent message comes after what had been received when it was queued; no clock is used."""
     if isinstance(message, SentMessage):
         return message.after, 1, message.number
     return message.number, 0, 0

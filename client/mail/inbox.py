@@ -1,10 +1,10 @@
-"""Mail on its way in: from the server into the store, and out of the store to the user.
+"""Incoming mail: from the server into the store, and from the store to the user.
 
 Owns: fetching by 604 and by 643, decrypting.
 Promises: a message is on disk before the server learns, or shown by the next request, that we have
-it, and before anybody sees it; what was fetched is given once, or once more and marked when the
-program died over it.
-Exposure: takes in and decrypts whatever strangers sent; what becomes of a file is in
+it, and before anybody sees it; what was fetched is returned once, or once more and marked if the
+program died meanwhile.
+Exposure: accepts and decrypts whatever strangers sent; saving files is in
 `client.mail.received_files`.
 
 Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
@@ -37,12 +37,12 @@ from common.values import ClientId, MessageKind, RefusalReason
 
 CHUNK: Final = 256 * 1024
 INLINE_CONTENT: Final = 64 * 1024
-"""Bytes. A larger received content goes to a file beside the store."""
+"""Bytes. Larger received content goes to a file beside the store."""
 LONGEST_TEXT: Final = 16 * 1024 * 1024
-"""Bytes. A longer text is handed out as a file."""
+"""Bytes. A longer text is returned as a file."""
 FETCH_BYTES: Final = 1024 * 1024
-"""Of messages that one 643 asks for, unless one alone is larger; a mailbox of more is
-shown part by part.
+"""Bytes of messages that one 643 asks for, unless a single one is larger; a larger mailbox is shown
+in parts.
 """
 LONGEST_SERVER_WAIT: Final = 300
 """Seconds that a 643 may ask the server to wait."""
@@ -54,12 +54,12 @@ _NO_KEY: Final = "no symmetric key is shared with the sender"
 _NOT_TAKEN: Final = "the key was not sealed to this account's public key"
 _DAMAGED: Final = "its row in store.db was altered or is damaged"
 _LARGEST_NUMBER: Final = 2**63 - 1
-"""What SQLite can keep; no honest server comes near it."""
+"""The largest number that SQLite can store; no honest server comes near it."""
 
 
 class UnreadEnd(NamedTuple):
-    """How many messages were given, why a file, if any, has to wait for the next time,
-    and whether that was enough.
+    """How many messages were returned, why a file, if any, has to wait, and whether the caller has
+    had enough.
     """
 
     given: int
@@ -68,7 +68,7 @@ class UnreadEnd(NamedTuple):
 
 
 class Inbox:
-    """The store's received messages and the link that brings them."""
+    """The store's received messages, and the link that fetches them."""
 
     def __init__(
         self,
@@ -95,15 +95,15 @@ class Inbox:
     # -----------------------------------------------------------------------
 
     def pull(self, progress: Progress | None) -> bool:
-        """Fetch by one 604 what waits; return whether more may wait. What came may be shown before
-        the next one.
+        """Fetch pending mail by one 604; return whether there may be more. The messages may be
+        shown before the next 604.
 
         Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
         """
         return self._pull_once(progress) >= _ASK_AGAIN
 
     def _pull_once(self, progress: Progress | None) -> int:
-        """One 604. Gives the answer's size in bytes."""
+        """Send one 604. Returns the answer's size in bytes."""
         size = pull = 0
 
         def keep(batch: list[NewMessage]) -> None:
@@ -134,10 +134,10 @@ class Inbox:
         return size
 
     def fetch(self, wait: int, progress: Progress | None) -> bool:
-        """Fetch by 643 until nothing waits, and acknowledge; the first answer may take the server
-        `wait` seconds.
+        """Fetch by 643 until nothing is pending, and acknowledge; the server may take `wait`
+        seconds for its first answer.
 
-        Or until so much came that it may be shown first: whether it is so. Raises what
+        Stops earlier if enough has arrived to be shown first; returns whether it did. Raises what
         `ServerLink.ask_list` raises, and `ServerAnsweredError`.
         """
         came = 0
@@ -152,20 +152,20 @@ class Inbox:
                 server = self._store.server.known()
                 if error.reason not in {None, RefusalReason.MALFORMED} or server is None or not server.ack:
                     raise
-                # It does not know this acknowledgement, of a history that it lost. It is asked from
-                # the beginning once; what comes again is recognised.
+                # The server does not know this acknowledgement, because it lost that history. Fetch
+                # once from the beginning; what comes again is recognised.
                 self._store.server.forget_ack()
 
     def _fetch_once(self, wait: int, progress: Progress | None) -> int:
-        """One 643. Gives the answer's size in bytes; what it brought is acknowledged by
-        the next one.
+        """Send one 643. Returns the answer's size in bytes; the next 643 acknowledges its
+        messages.
         """
         size = 0
         me = self._identity().client_id
         server = self._server()
 
         def request() -> FetchRequest:
-            # An acknowledgement that was meant for a store of before would have the present one
+            # An acknowledgement that was meant for an earlier store would make the present one
             # delete other mail.
             nonlocal server
             server = self._server()
@@ -205,10 +205,10 @@ class Inbox:
     def unread(
         self, look_up_names: Callable[[], None], most: int | None = None, saving_progress: Progress | None = None
     ) -> Generator[Received, bool | None, UnreadEnd]:
-        """What nobody has seen yet, oldest first; `most` messages of it.
+        """Yield the messages that nobody has seen yet, oldest first, at most `most`.
 
-        A message counts as seen when the caller comes back for the next one, or sends True: that
-        was enough. `saving_progress` is called with how far a file is decrypted.
+        A message counts as seen when the caller asks for the next one, or sends True, which ends
+        the iteration. `saving_progress` is called with the progress of decrypting a file.
         """
         self._saving = saving_progress
         asked = False
@@ -229,7 +229,7 @@ class Inbox:
                 self._store.inbox.was_shown(row.number, readable=True)
                 continue
             if row.late and isinstance(content, Unreadable):
-                # The key that came was not the one; the user knows already that this can't be read.
+                # The new key was not the right one; the user knows already that this can't be read.
                 self._store.inbox.was_shown(row.number, readable=False)
                 continue
             if not asked and self._contacts.name_of(row.sender) is None:
@@ -248,12 +248,14 @@ class Inbox:
             self._store.inbox.begin_showing(row.number, path)
         except BaseException:
             if path is not None and (row.saved_path is None or path != paths.from_kept(row.saved_path)):
-                # Not noted, so it is saved once more the next time.
+                # Not noted, so it is saved again next time.
                 path.unlink(missing_ok=True)
             raise
 
     def seen(self, after: int) -> Iterator[Received]:
-        """What was seen already, after number `after`, oldest first. Changes nothing."""
+        """Yield the messages that were seen already, after number `after`, oldest first. Changes
+        nothing.
+        """
         for row in self._store.inbox.seen(after):
             if not self._was_own_key(row):
                 yield self._received(row, self._look_at(row))
@@ -268,7 +270,9 @@ class Inbox:
         return [self._received(row, self._look_at(row)) for row in rows if not self._was_own_key(row)]
 
     def _is_own_key(self, row: InboxRow) -> bool:
-        """Whether a key comes that was made here, for notes to ourselves: it is here already."""
+        """Whether it carries a key that was made here, for notes to oneself, and so is known
+        already.
+        """
         if row.kind != MessageKind.KEY or row.content is None or not self._store.settings.is_own(row.sender):
             return False
         with suppress(CipherError):
@@ -277,7 +281,7 @@ class Inbox:
         return False
 
     def _was_own_key(self, row: InboxRow) -> bool:
-        """As `_is_own_key`, of a message that was seen: without the private key."""
+        """As `_is_own_key`, for a message that was seen: without the private key."""
         return (
             row.kind == MessageKind.KEY
             and self._store.settings.is_own(row.sender)
@@ -300,7 +304,7 @@ class Inbox:
         )
 
     def _look_at(self, row: InboxRow) -> Content:
-        """As `_open`, without taking in a key or saving a file a second time."""
+        """As `_open`, without storing a key or saving a file a second time."""
         if row.damaged:
             return Unreadable(_DAMAGED, lost=True)
         if row.saved_path is not None:
@@ -353,14 +357,13 @@ class Inbox:
 
     def _open_file(self, row: InboxRow) -> SavedFile:
         if row.saved_path is not None:
-            # Whoever made an imported store chose the path: it is none of ours unless it lies where
-            # files are saved.
+            # Whoever made an imported store chose the path: it is ours only if it is in the folder
+            # for received files.
             path = paths.from_kept(row.saved_path)
             if path.parent == self._save_dir and path.is_file() and not path.is_symlink():
                 return SavedFile(path)
         problem = CipherError(_NO_KEY)
-        # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one
-        # does.
+        # Hardly ever: only the padding shows whether a key fits, and one wrong key in 256 passes.
         for key in self._contacts.file_keys(row.sender):
             try:
                 sealed = received_files.Sealed(self._content(row), row.size, key)
@@ -394,8 +397,8 @@ class _Intake:
         progress: Progress | None,
         after: int | None = None,
     ) -> None:
-        """`after`: what is in the store already of a list whose numbers grow; None: of
-        another one.
+        """`after`: the last number in the store, for a list whose numbers grow; None: for another
+        list.
         """
         self._after = after
         self._store = store
@@ -431,7 +434,7 @@ class _Intake:
             )
         if self._after is not None:
             if head.number <= self._after:
-                # What it gave would never be acknowledged, and come again without end.
+                # Its messages would never be acknowledged, and would come again without end.
                 raise InvalidServerResponse(
                     f"The server gives message {head.number} behind message {self._after}.",
                     "Its operator has to look at it; all messages before it are kept.",
@@ -469,7 +472,7 @@ class _Intake:
             self._flush()
 
     def close(self) -> None:
-        """Keep what came whole, however the answer ended."""
+        """Keep the complete messages, however the answer ended."""
         if self._spool is not None:
             self._spool.discard()
         self._flush()

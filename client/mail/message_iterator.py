@@ -3,7 +3,7 @@
 Owns: waiting for the next message, and when one counts as received.
 Promises: a message counts as received when the next one is asked for, or `acknowledge` says so, or
 a `with` around the loop ends without an exception; otherwise it is given once more, as `repeated`.
-So what is done with a message is done at least once, whatever breaks.
+So each message is processed at least once, whatever breaks.
 Exposure: as `client.mail.inbox`.
 
 Source: docs/library.md, docs/journeys.md.
@@ -18,12 +18,12 @@ from client.messages import Received
 
 _ENOUGH: Final = True
 POLL: Final = 2.0
-"""Seconds between two questions to a server that can't let a client wait."""
+"""Seconds between two requests to a server that can't hold a request open."""
 
 
 class Receive(Protocol):
-    """Receives what is there, or comes within so many seconds; told True, it ends behind
-    the message it gave.
+    """Receives pending messages, or those that arrive within that many seconds; sent True, it ends
+    after the message that it yielded.
     """
 
     def __call__(self, wait: float, /) -> Generator[Received, bool | None]:
@@ -33,8 +33,8 @@ class Receive(Protocol):
 class Messages(Iterator[Received]):
     """An iterator of received messages, and a context manager that acknowledges the last one.
 
-    Meanwhile no other process of this home receives. A failure ends the loop and nothing else:
-    iterate again to go on.
+    Meanwhile no other process of this home receives. A failure only ends the loop: iterate again to
+    continue.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Messages(Iterator[Received]):
         self._receiving: Generator[Received, bool | None] | None = None
 
     def __next__(self) -> Received:
-        """Acknowledge the message before, and return the next one. Raises what `Messenger.receive`
-        raises.
+        """Acknowledge the previous message, and return the next one. Raises what
+        `Messenger.receive` raises.
         """
         end = None if self._wait is None else self._monotonic() + self._wait
         try:
@@ -72,7 +72,7 @@ class Messages(Iterator[Received]):
             raise
 
     def acknowledge(self) -> None:
-        """Have the message that was given last count as received. Raises `StoreUnusable`."""
+        """Mark the last message as received. Raises `StoreUnusable`."""
         receiving, self._receiving = self._receiving, None
         if receiving is not None:
             with suppress(StopIteration):
@@ -80,8 +80,8 @@ class Messages(Iterator[Received]):
             receiving.close()
 
     def close(self) -> None:
-        """Let other processes receive. The message that was given last, unless it was
-        acknowledged, comes again.
+        """Let other processes receive. The last message, unless it was acknowledged, is given
+        again.
         """
         receiving, self._receiving = self._receiving, None
         if receiving is not None:

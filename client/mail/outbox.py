@@ -1,13 +1,13 @@
-"""Messages on their way out, over the extension: on disk first, sent until the server has answered.
+"""Outgoing messages over the extension: on disk first, then sent until the server has answered.
 
 Owns: the order of sending, and what becomes of a message that was refused.
 Promises: a message is on disk, with its token, before it is sent, and gone once the server has it;
 the oldest goes first, before anything new; the server stores none of them twice, however often a
 connection breaks. What the server refuses as too fast is waited for, a minute at most, if somebody
-waits for the message that is sent. What waits for somebody who is verified by then leaves under a
-key of our own (`client.trust.rekeying`). What was acknowledged, and is possibly lost since, goes
-again under its own token (`client.mail.resending`); a message goes behind the key that it is under,
-which is sent again first if it is possibly lost.
+waits for the message that is sent. A message to somebody who was verified in the meantime leaves
+under a key of our own (`client.trust.rekeying`). What was acknowledged, and is possibly lost since,
+goes again under its own token (`client.mail.resending`); a message is sent after the key that it is
+encrypted under, which is sent again first if it is possibly lost.
 Exposure: believes the server when it says that a message is stored.
 
     state     means                                        leaves when
@@ -63,23 +63,23 @@ from common.client_protocol.responses import ErrorResponse, StoredResponse
 from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 
 MOST_WAITING: Final = 256
-"""The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered
-none of them is forgotten.
+"""The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered, it
+forgets none of them.
 """
 LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
 """Milliseconds since it first left without an answer. The server keeps tokens for 7 days; what is
-sent again after that might be stored twice. What never left, or was surely refused, may wait for
-ever."""
+sent again after that might be stored twice. A message that never left, or was definitely refused,
+may wait for ever."""
 CHUNK: Final = 256 * 1024
 _OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE})
-"""What concerns one recipient alone: messages for others may go."""
+"""Refusals that concern only one recipient: messages for others may be sent."""
 _LATER: Final = _OF_MAILBOX | {
     RefusalReason.TOO_FAST,
     RefusalReason.STORAGE_FULL,
     RefusalReason.DAMAGED,
     RefusalReason.DISABLED,
 }
-"""What time may heal: the message is kept and sent again."""
+"""Refusals that may pass with time: the message is kept and sent again."""
 _KINDS: Final = {
     MessageKind.KEY_REQUEST: "key request",
     MessageKind.KEY: "symmetric key",
@@ -89,12 +89,12 @@ _KINDS: Final = {
 
 
 def is_for_later(error: ClientError) -> bool:
-    """Whether it is a refusal that time may heal."""
+    """Whether it is a refusal that may pass with time."""
     return isinstance(error, ServerAnsweredError) and error.reason in _LATER
 
 
 class Outbox:
-    """The store's outgoing messages and the link that takes them away."""
+    """The store's outgoing messages, and the link that sends them."""
 
     def __init__(
         self,
@@ -118,10 +118,10 @@ class Outbox:
         return self._store.outbox.waiting_count()
 
     def check_room(self) -> None:
-        """Raise `OutboxFull` if no further message is taken."""
+        """Raise `OutboxFull` if no further message is accepted."""
         if self._store.outbox.waiting_count() >= MOST_WAITING:
             raise OutboxFull(
-                f"{MOST_WAITING} messages wait to be sent already; this one was not taken.",
+                f"{MOST_WAITING} messages wait to be sent already; this one was not accepted.",
                 "Wait until the server is back, or the recipients have fetched.",
             )
 
@@ -137,11 +137,11 @@ class Outbox:
         *,
         though_full: bool = False,
     ) -> int:
-        """Have a message on disk: its content, or the name of the spool file with it.
+        """Write a message to disk: its content, or the name of the spool file that holds it.
 
         `carries` is the number of the key in it, `under` of the one it is encrypted under,
-        `outgoing` what the history keeps of it. `though_full`: what is there already can't go
-        without it.
+        `outgoing` what the history keeps of it. `though_full`: accept it even if the outbox is
+        full, because messages in it can't be sent without it.
 
         Raises `OutboxFull`.
         """
@@ -149,16 +149,16 @@ class Outbox:
             self.check_room()
         key = None if under is None else self._store.acknowledged.lost_carrying(under)
         if key is not None:
-            # Without it nobody can read what is put here. If it can't be made again, that is told
-            # by `resend`.
+            # Without the key nobody can read this message. If the key can't be made again, `resend`
+            # reports that.
             with contextlib.suppress(CipherError, FileUnreadable):
                 self.put_again(key)
         new_token = token(self._random_bytes(TOKEN_SIZE))
         return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
 
     def put_again(self, row: AcknowledgedRow) -> bool:
-        """Have a message on disk, to be sent again, that is possibly lost; return whether it is a
-        large one.
+        """Write a possibly lost message to disk, to be sent again; return whether it is a large
+        one.
 
         Raises `CipherError` and `FileUnreadable` if its content can't be made again.
         """
@@ -221,7 +221,7 @@ class Outbox:
         return self._store.keys.add_made(contact.client_id, key, self._now(), public_key), sealed
 
     def put_new_key(self, contact: Contact, *, though_full: bool = False) -> None:
-        """Make a symmetric key and have it on disk, to be used from now on.
+        """Make a symmetric key and write it to disk, to be used from now on.
 
         `though_full` as for `put`. Raises `NoPublicKey`, `OutboxFull`; then none was made.
         """
@@ -257,7 +257,7 @@ class Outbox:
         refusal: ServerAnsweredError | None = None
         held_back: ErrorResponse | None = None
         blocked: set[ClientId] = set()
-        # Nobody waits for what is sent on the way to something else.
+        # Nobody waits for the messages that are sent along the way.
         patience = None if watched is None else Patience(self._link.rest, self._tell)
         for waiting in self._store.outbox.waiting():
             if waiting.recipient in blocked:
@@ -301,8 +301,8 @@ class Outbox:
         return message_id or 0
 
     def _found_done(self, number: int, held_back: ErrorResponse | None) -> int:
-        """Say what became of a message that was not sent just now: another process did
-        it, or it has to wait.
+        """Report what became of a message that was not sent just now: another process sent it, or
+        it has to wait.
         """
         if self._store.outbox.is_waiting(number):
             raise ServerAnsweredError(
@@ -317,7 +317,7 @@ class Outbox:
         return 0 if row is None else row.message_id or 0
 
     def failed(self) -> list[Failed]:
-        """What was refused for good, oldest first."""
+        """Return what was refused for good, oldest first."""
         return [
             Failed(
                 row.recipient, self._contacts.name_of(row.recipient), row.kind, row.queued_at, problem, self._text(row)
@@ -328,7 +328,7 @@ class Outbox:
     def _send_patiently(
         self, me: ClientId, row: OutboxRow, progress: Progress | None, patience: Patience | None
     ) -> tuple[StoredResponse | ErrorResponse, bytes | None]:
-        """As `_send`; again, if it is refused as too fast and there is `patience`."""
+        """As `_send`, repeated if it is refused as too fast and there is `patience`."""
         while True:
             if row.tried_at is None:
                 self._store.outbox.trying(row.number, self._now())
@@ -420,14 +420,14 @@ class Outbox:
 
 
 def _is_there_already(row: OutboxRow, answer: StoredResponse | ErrorResponse) -> bool:
-    """Whether the server has a message that is sent again, as it was under another key:
-    that one is not lost.
+    """Whether the server has a message that is sent again, in its form under another key: then it
+    is not lost.
     """
     return row.again and isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.TOKEN_REUSED
 
 
 class _Digest:
-    """The SHA-256 of a content that passes by."""
+    """The SHA-256 of content that passes through."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -438,7 +438,7 @@ class _Digest:
         self._passed += len(part)
 
     def of(self, size: int) -> bytes | None:
-        """The digest of a content of this size; None if it did not pass whole."""
+        """The digest of content of this size; None if not all of it has passed."""
         return self._hash.digest() if self._passed == size else None
 
 

@@ -1,8 +1,8 @@
-"""A file on its way out: opened, looked at, encrypted piece by piece.
+"""An outgoing file: opened, checked, and encrypted piece by piece.
 
 Owns: reading what the user sends, and what a typed path means.
-Promises: what is sent has the size that was said at the beginning, or is not sent. If no size is
-known before (a pipe, a terminal, a file of /proc), all of it is sent, to its end.
+Promises: a file whose size changes while it is read is not sent. If no size is known before (a
+pipe, a terminal, a file of /proc), it is sent to its end.
 Exposure: reads the path that the user named.
 """
 
@@ -25,16 +25,16 @@ from client.store.spool import SpoolFile, Spools
 CHUNK: Final = 256 * 1024
 STANDARD_INPUT: Final = Path("/dev/stdin")
 _PSEUDO_SIZE: Final = 64 * 1024
-"""Bytes; the largest page of Linux. What says more and has no block is a sparse file."""
+"""Bytes; the largest page of Linux. A file of a larger size without blocks is a sparse file."""
 _INHERITED: Final = re.compile(r"/dev/stdin|/(?:dev|proc/self)/fd/([0-9]{1,9})")
-"""Names of what this process has open already."""
+"""Names of files that this process has open already."""
 SPOOL_FROM: Final = 64 * 1024
-"""Bytes. A larger outgoing content waits in a file beside the store."""
+"""Bytes. Larger outgoing content waits in a file beside the store."""
 
 
 class ToSend(NamedTuple):
     """An open file: its descriptor, and its size in bytes; None if only reading to the end shows
-    it.
+    the size.
     """
 
     descriptor: int
@@ -42,12 +42,11 @@ class ToSend(NamedTuple):
 
 
 def meant(typed: str) -> Path:
-    """Return the path that a person means, who typed it or dragged a file to the terminal.
-
-    What is there by the very name that was typed is meant. Else `~` is the home folder, quotes and
-    backslashes are a shell's, and `file://` begins a URI, if that leads to something; and if
-    nothing does, it is what was typed, except for `~`. Raises `FileUnreadable` for nobody's home
-    folder, and for standard input: what is typed comes from there.
+    """Return the path that a user means, who typed it or dragged a file to the terminal. An
+    existing file of exactly the typed name comes first. Otherwise `~` is the home folder, quotes
+    and backslashes are read as in a shell, and `file://` begins a URI, if that leads to a file. If
+    nothing does, it is what was typed, with `~` expanded. Raises `FileUnreadable` for nobody's home
+    folder, and for standard input, from which the path itself was read.
     """
     if inherited(Path(typed)) == 0:
         raise FileUnreadable(
@@ -56,7 +55,7 @@ def meant(typed: str) -> Path:
     literal = Path(typed)
     read = [literal, *([from_kept(typed)] if typed.startswith("file:///") else [])]
     with suppress(ValueError):
-        # If a quote is never closed, it is no shell's.
+        # A quote that is never closed is not a shell's.
         words = shlex.split(typed)
         read += [Path(word) for word in words if len(words) == 1]
     if _is_there(literal):
@@ -72,7 +71,7 @@ def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):
-        # Too long, out of bounds, or a zero byte in it.
+        # Too long, out of range, or with a zero byte in it.
         return False
 
 
@@ -85,14 +84,12 @@ def inherited(path: Path) -> int | None:
 
 
 def can_be_read_again(path: Path) -> bool:
-    """Whether it is a file, and no pipe: what was read once is there another time."""
+    """Whether it is a file, not a pipe: it can be read a second time."""
     return inherited(path) is None and path.is_file()
 
 
 def can_be_sent(path: Path) -> bool:
-    """Whether there is something that can be read to its end: no folder, and no disk.
-    Opens nothing.
-    """
+    """Whether it can be read to its end: it is neither a folder nor a disk. Opens nothing."""
     try:
         return _has_an_end(path.stat().st_mode)
     except (OSError, ValueError):
@@ -112,8 +109,8 @@ def _has_an_end(mode: int) -> bool:
 
 
 def _tells_its_size(status: os.stat_result) -> bool:
-    """Files of /proc and /sys hold something, and say 0 bytes, or a page; no block of a
-    disk is behind them.
+    """Whether the size can't be trusted: files of /proc and /sys have content, but claim 0 bytes,
+    or a page, and no blocks.
     """
     told = status.st_blocks > 0 or status.st_size > _PSEUDO_SIZE
     return stat.S_ISREG(status.st_mode) and status.st_size > 0 and told
@@ -121,7 +118,8 @@ def _tells_its_size(status: os.stat_result) -> bool:
 
 @contextmanager
 def file_to_send(path: Path) -> Iterator[ToSend]:
-    """Open what is to be sent. Waits, as every reader does, until somebody writes to a named pipe.
+    """Open the file to be sent. With a named pipe it waits, as every reader does, until somebody
+    writes.
 
     Raises `FileUnreadable`.
     """
@@ -132,8 +130,8 @@ def file_to_send(path: Path) -> Iterator[ToSend]:
                 raise FileUnreadable("file not found", f"{path} is no regular file.")
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         else:
-            # To open it again would begin at another place of a file, and a socket can't be opened
-            # so.
+            # Opening it again would begin at another position of a file, and a socket can't be
+            # opened so.
             descriptor = os.dup(number)
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else str(error)
@@ -149,7 +147,7 @@ def file_to_send(path: Path) -> Iterator[ToSend]:
 
 @contextmanager
 def bytes_to_send(data: bytes) -> Iterator[ToSend]:
-    """Have bytes as an open file in memory; its descriptor and its size in bytes."""
+    """Write bytes to a file in memory; return its descriptor and its size in bytes."""
     with os.fdopen(os.memfd_create("messageu"), "w+b") as file:
         file.write(data)
         file.seek(0)
@@ -159,8 +157,8 @@ def bytes_to_send(data: bytes) -> Iterator[ToSend]:
 def encrypted_file(
     descriptor: int, path: Path, size: int, key: SymmetricKey, progress: Progress | None
 ) -> Iterator[bytes]:
-    """The first `size` bytes of an open file, encrypted. Raises `FileUnreadable` if it
-    ends before.
+    """Yield the first `size` bytes of an open file, encrypted. Raises `FileUnreadable` if it is
+    shorter.
     """
     cipher = ciphers.Encryptor(key)
     passed = 0
@@ -178,7 +176,7 @@ def encrypted_file(
 
 
 def encrypted_stream(descriptor: int, key: SymmetricKey) -> Iterator[bytes]:
-    """All that can be read from a descriptor, encrypted. Raises `FileUnreadable`."""
+    """Yield all that can be read from a descriptor, encrypted. Raises `FileUnreadable`."""
     cipher = ciphers.Encryptor(key)
     while data := _read(descriptor, CHUNK):
         part = cipher.update(data)
@@ -195,10 +193,10 @@ def _read(descriptor: int, most: int) -> bytes:
 
 
 def spooled(spools: Spools, parts: Iterator[bytes], check: Callable[[int], None]) -> tuple[bytes | str, int]:
-    """An outgoing content, in memory or, if it is large, on disk under the name that is given; and
-    its size in bytes.
+    """Return outgoing content, in memory or, if it is large, as the name of a file on disk; and its
+    size in bytes.
 
-    `check` is called with how many have come, and raises if they are too many. Raises
+    `check` is called with the number of bytes so far, and raises if they are too many. Raises
     `StoreUnusable` (no room).
     """
     first, size = bytearray(), 0

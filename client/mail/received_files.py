@@ -1,12 +1,11 @@
 """Received files on their way to the user's folder.
 
 Owns: their names, and writing them whole or not at all.
-Promises: a file appears under its name when all of it is on disk, mode 0600, and never before; it
-overwrites nothing and never leaves its folder. Until then it lies under a hidden name, locked by
-the process that writes it; what a kill left there is removed by `sweep`. A name is made of the
-sender's name, with nothing but letters and digits of it, the message's number, and an ending by
-what the content begins with.
-Exposure: decrypts and looks at what strangers sent; the look is at the first bytes alone.
+Promises: a file appears under its name only when all of it is on disk, mode 0600; it overwrites
+nothing and never leaves its folder. Until then it has a hidden name, locked by the process that
+writes it; `sweep` removes what a killed process left. A name consists of the letters and digits of
+the sender's name, the message's number, and an extension that follows from the first bytes.
+Exposure: decrypts what strangers sent, and examines only its first bytes.
 
 Source: docs/client.md; docs/decisions/0005-names-of-received-files.md.
 """
@@ -28,16 +27,14 @@ from client.errors import FileUnsaved
 
 _PREFIX: Final = ".messageu-"
 _HALF_WRITTEN: Final = re.compile(r"\.messageu-[a-z0-9_]{8}")
-"""What `mkstemp` makes of the prefix."""
+"""The names that `mkstemp` makes from the prefix."""
 _LOOK_AT: Final = 8192
-"""Bytes of a content that show what it is."""
+"""Bytes at the beginning that show the type of content."""
 _TEXT_CONTROLS: Final = frozenset("\t\n\r\f\x1b")
 
 
 class Sealed(NamedTuple):
-    """A file as it came: its encrypted content in parts, the size of all of them, and the
-    key to try.
-    """
+    """A received file: its encrypted content in parts, their total size, and the key to try."""
 
     content: Iterator[bytes]
     size: int
@@ -45,7 +42,7 @@ class Sealed(NamedTuple):
 
 
 def save(sealed: Sealed, folder: Path, name: str, progress: Progress | None = None) -> Path:
-    """Decrypt into a fresh file and say where it is. Raises `CipherError`, `FileUnsaved`."""
+    """Decrypt into a new file and return its path. Raises `CipherError`, `FileUnsaved`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = _half_written(folder)
@@ -74,7 +71,7 @@ def sweep(folder: Path) -> None:
     """Remove the half-written files that processes which were killed left in a folder.
 
     Only files of our own form, owned by this user, that no process holds. A folder that can't be
-    read is left alone: who saves a file there hears of it.
+    read is ignored: saving a file there reports the failure.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -101,7 +98,7 @@ def _half_written(folder: Path) -> tuple[int, str]:
         descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
         try:
             with contextlib.suppress(OSError):
-                # If the file system knows no locks, a sweep gets none either.
+                # If the file system has no locks, a sweep gets none either.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return descriptor, path
@@ -125,16 +122,16 @@ def _decrypted(sealed: Sealed, progress: Progress | None) -> Iterator[bytes]:
 
 
 def base_name(sender: str, number: int) -> str:
-    """Return the name of a message's file, without its ending."""
+    """Return the name of a message's file, without its extension."""
     safe = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in sender)[:40]
     return f"messageu-{safe or '_'}-{number}"
 
 
 def ending(beginning: bytes) -> str:
-    """Return a file name's ending by what a content begins with, with its dot; empty if that tells
-    nothing.
+    """Return the extension that follows from the first bytes, with its dot; empty if they do not
+    show one.
     """
-    import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only who receives a file needs it
+    import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only receiving a file needs it
 
     known: str | None = filetype.guess_extension(beginning)
     if known is not None:
@@ -144,7 +141,7 @@ def ending(beginning: bytes) -> str:
 
 def _is_text(beginning: bytes) -> bool:
     try:
-        # What was cut off in the midst of a letter is text all the same.
+        # Text that was cut off in the middle of a character is still text.
         text = beginning.decode("utf-8", errors="strict" if len(beginning) < _LOOK_AT else "ignore")
     except UnicodeDecodeError:
         return False
@@ -152,7 +149,7 @@ def _is_text(beginning: bytes) -> bool:
 
 
 def _moved(temporary: Path, folder: Path, name: str, end: str) -> Path:
-    """Give a file a name that nobody has, taken by an empty one that it then replaces."""
+    """Give the file an unused name, reserved by an empty file that it then replaces."""
     final = _reserve(folder, name, end)
     try:
         temporary.replace(final)
@@ -163,9 +160,9 @@ def _moved(temporary: Path, folder: Path, name: str, end: str) -> Path:
 
 
 def _reserve(folder: Path, name: str, end: str) -> Path:
-    """Take a name that nobody has."""
+    """Reserve an unused name."""
     for attempt in range(1_000_000):
-        # The folder may be reached over links; what lies in it under this name must not be one.
+        # The folder may be reached over links, but the file of this name must not be one.
         path = folder.resolve() / f"{name}{f'-{attempt}' if attempt else ''}{end}"
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))

@@ -1,8 +1,6 @@
-"""Receiving: fetch what waits, give it, wait for more.
-
-Owns: the order of it: the outbox first, then the server, then the user; and the patience.
-Promises: what was fetched is given even when fetching failed half-way; the failure is raised after
-it.
+"""Receiving: fetch pending mail, return it, wait for more. Owns: the order: the outbox first, then
+the server, then the user; and how long to wait. Promises: what was fetched is returned even if
+fetching failed half-way; the failure is raised after it.
 Exposure: as `client.mail.inbox`.
 
 Source: docs/client-protocol.md, docs/journeys.md.
@@ -22,7 +20,7 @@ from common.client_protocol.versions import Feature
 
 
 class Receiving:
-    """What comes for a user."""
+    """The messages that arrive for a user."""
 
     def __init__(
         self,
@@ -51,18 +49,16 @@ class Receiving:
         send_waiting: bool = True,
         saving: Progress | None = None,
     ) -> Generator[Received, bool | None]:
-        """Fetch what waits at the server, and give everything that was not received yet, oldest
-        first.
-
-        With `most`, so many messages of it; the others stay for the next time. What waits in the
-        outbox is sent first, if `send_waiting`. `progress` is called with how far fetching is,
-        `saving` how far a file is decrypted.
+        """Fetch pending mail, and yield everything that was not received yet, oldest first. With
+        `most`, at most that many messages; the others stay for the next time. What waits in the
+        outbox is sent first, if `send_waiting`. `progress` is called with the progress of fetching,
+        `saving` with that of decrypting a file.
 
         If there is nothing, it waits up to `wait` seconds for mail, without polling; a server that
         speaks only the published protocol can't do that and is asked once. A message counts as
-        received when the caller comes back for the next one, or sends True, which ends it; if it
-        does neither, because the program died, it is given once more, as `repeated`. What was
-        fetched is given even when fetching failed half-way; the failure is raised after it. Raises
+        received when the caller asks for the next one, or sends True, which ends the iteration.
+        Otherwise, for example if the program died, it is given once more, as `repeated`. What was
+        fetched is given even if fetching failed half-way; the failure is raised after it. Raises
         `HomeInUse`.
         """
         end = self._monotonic() + wait
@@ -83,32 +79,30 @@ class Receiving:
                     return
                 given += shown
                 if fetched.more:
-                    # A file that can't be saved is tried again with what comes next, and told in
+                    # A file that can't be saved is tried again with the next mail, and reported at
                     # the end.
                     patience, send_waiting = 0, False
                     continue
                 for problem in (failure, unsaved):
                     if problem is not None:
                         raise problem
-                # The server waits for whole seconds.
+                # The server waits only whole seconds.
                 patience = min(round(end - self._monotonic()), LONGEST_SERVER_WAIT)
                 if given or not fetched.can_wait or patience <= 0:
                     return
 
     def fetch(self) -> None:
-        """Bring the waiting mail into the store, to be given later. Raises what `receive`
-        raises.
-        """
+        """Fetch pending mail into the store, to be returned later. Raises what `receive` raises."""
         with self._store.receiver():
             while self._fetch(0, None, send_waiting=False).more:
                 pass
 
     def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> "_Fetched":
-        """Bring waiting mail into the store: all, or so much that it is time to show it."""
+        """Fetch pending mail into the store: all, or enough to be shown first."""
         me = self._account.identity().client_id
         self._link.connect()
         if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
-            # If another process does that just now, it is left to it.
+            # If another process is doing that, it is left to that one.
             self._outbox.flush(me, wait=False)
         return self._retry.do(lambda watch: self._fetch_once(wait, watch), progress)
 
@@ -127,6 +121,6 @@ class _Fetched(NamedTuple):
 
 
 def _once(do: Callable[[], None]) -> Callable[[], None]:
-    """Do something at the first call alone."""
+    """Call a function only the first time."""
     left = [do]
     return lambda: left.pop()() if left else None

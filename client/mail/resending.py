@@ -1,7 +1,7 @@
-"""Sending again what was acknowledged, and is possibly lost since the server was put back to an
+"""Sending again what was acknowledged, and is possibly lost since the server was restored to an
 earlier state.
 
-Owns: what is taken up for that, in which order, and what is said of what can't be.
+Owns: what is sent again, in which order, and the sentences about what can't be.
 Promises: nothing is sent again unless it was asked for; each message goes under its own token,
 oldest first, ahead of what waits. What can't be sent again stays marked.
 Exposure: reads the files that were sent, by the paths in the history.
@@ -50,7 +50,7 @@ class Resending:
         return self._store.acknowledged.lost_count()
 
     def forget(self, name: str | None) -> int:
-        """Take the marks away, of messages to one user or of all, and send nothing; return how many
+        """Remove the marks of messages to one user or to all, and send nothing; return how many
         they were.
 
         Raises `NameUnknown`.
@@ -61,10 +61,10 @@ class Resending:
         """Send again what is possibly lost, to one user or to all, oldest first.
 
         Raises `NameUnknown`, `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`; then
-        what was taken up already waits in the outbox.
+        what was begun waits in the outbox.
         """
         me = self._account.identity().client_id
-        # This may be what marks them.
+        # This connection may be what marks them.
         self._link.connect()
         chosen = self._chosen(name)
         numbers: list[int] = []
@@ -76,7 +76,7 @@ class Resending:
                 break
             numbers += taken
             try:
-                # Not told one by one: they may be hundreds.
+                # Not reported one by one: there may be hundreds.
                 self._retry.do(lambda watch: self._outbox.flush(me, None, watch, told=False), progress)
             except (ServerUnreachable, OutcomeUnknown) as error:
                 raise type(error)(str(error), f"{error.advice} {_KEPT}") from error
@@ -87,7 +87,7 @@ class Resending:
         return Resent([one for one in found if one is not None], len(sent), waiting, self.count(), problems)
 
     def _chosen(self, name: str | None) -> set[ClientId]:
-        """To whom something is possibly lost, of those who are meant."""
+        """Return the chosen users to whom something is possibly lost."""
         recipients = self._store.acknowledged.lost_recipients()
         meant = set() if name is None else {name, normal_form(name)}
         chosen = {one for one in recipients if name is None or self._contacts.name_of(one) in meant}
@@ -96,8 +96,8 @@ class Resending:
         return chosen
 
     def _take_up(self, chosen: set[ClientId], after: int, problems: list[str]) -> tuple[list[int], int]:
-        """Put what there is room for into the outbox; its numbers, and the last number
-        that was looked at.
+        """Put as many messages as fit into the outbox; return their numbers, and the last number
+        that was examined.
         """
         taken: list[int] = []
         room = MOST_WAITING - self._store.outbox.waiting_count()
@@ -110,7 +110,7 @@ class Resending:
                 self._trust.check(present, self._contacts.name_of(row.recipient) or row.recipient.hex())
                 large = self._outbox.put_again(row)
             except KeyChanged as error:
-                # Told once; none of the others may go either.
+                # Reported once; none of the others may be sent either.
                 problems.append(error.told())
                 chosen.remove(row.recipient)
                 continue
@@ -119,7 +119,7 @@ class Resending:
                 continue
             taken.append(row.number)
             if large:
-                # It lies on the disk until it is sent: one at a time.
+                # It is on disk until it is sent, so only one at a time.
                 break
         return taken, after
 

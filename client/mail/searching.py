@@ -1,9 +1,9 @@
-"""Whether a text has a word, for a person: not for a program that compares bytes.
+"""Searching texts for words as a person would: not by comparing bytes.
 
 Owns: which texts count as the same in a search.
 Promises: upper and lower case, the composed and the decomposed form of a letter, and the forms of
 compatibility (full width, ligatures) are the same, on both sides, as in Unicode's NFKC_Casefold;
-what shows nothing (a soft hyphen) does not count. A Turkish dotted capital I is found by i. Accents
+invisible characters (a soft hyphen) do not count. A Turkish dotted capital I is found by i. Accents
 count: `cafe` does not find `café`.
 Exposure: folds texts that strangers chose.
 
@@ -20,7 +20,7 @@ _DOTTED_I: Final = "i\u0307"
 
 
 def folded(text: str) -> str:
-    """Return a text as it is compared with other folded ones."""
+    """Return a text in the form in which it is compared with others."""
     if text.isascii():
         return text.casefold()
     plain = IGNORABLE.sub("", text)

@@ -1,10 +1,7 @@
-"""One content on its way out: through the outbox, or, with the published protocol, straight to the
-server.
-
-Owns: which of the two ways a content takes, and what is noted of it.
-Promises: on an authenticated connection a message goes through the outbox: what can't be sent now
-is kept, and the error says so. With the published protocol it is sent or not, and if the answer is
-lost nobody can say which.
+"""Sending one message: through the outbox, or, with the published protocol, straight to the server.
+Owns: which of the two paths a message takes, and what is noted of it. Promises: on an authenticated
+connection a message goes through the outbox: what can't be sent now is kept, and the error says so.
+With the published protocol it is sent or not, and if the answer is lost it is unknown which.
 Exposure: believes the server when it says that a message is stored.
 
 Source: docs/client-protocol.md; docs/guarantees.md.
@@ -42,7 +39,7 @@ _KEY_KEPT: Final = "The symmetric key is kept, and sent before anything else; wh
 
 
 class SendPath:
-    """The two ways to the server."""
+    """The two paths to the server."""
 
     def __init__(
         self,
@@ -63,8 +60,8 @@ class SendPath:
     def catch_up(self, progress: Progress | None = None) -> ClientError | None:
         """Connect, and send what waits in the outbox: it goes before anything new.
 
-        Gives the reason why there is no server, if that is no reason to give up: messages of an
-        account that has signed in wait in the outbox.
+        Returns the failure if the server can't be reached and that is no reason to give up:
+        messages of an account that has signed in wait in the outbox.
         """
         me = self._account.identity().client_id
         try:
@@ -78,8 +75,8 @@ class SendPath:
         return None
 
     def goes_through_the_outbox(self, offline: ClientError | None) -> bool:
-        """Whether what is sent now is kept until the server has it; `offline` is what
-        `catch_up` gave.
+        """Whether what is sent now is kept until the server has it; `offline` is the result of
+        `catch_up`.
         """
         return offline is not None or self._greeting.offers(Feature.SEND_ONCE)
 
@@ -94,8 +91,8 @@ class SendPath:
         under: int | None = None,
         outgoing: Outgoing | None = None,
     ) -> Sent:
-        """Send a content that is in memory; `key` is the number of the shared key in it,
-        `under` of that around it.
+        """Send content that is in memory; `key` is the number of the shared key in it, `under` that
+        of the key around it.
         """
         if self.goes_through_the_outbox(offline):
             return self.send_once(
@@ -107,16 +104,16 @@ class SendPath:
         try:
             sent = self.ask_to_store(contact, request, iter(()))
         except (ServerUnreachable, WrongServer, ServerAnsweredError):
-            # It surely never arrived. After any other failure it may have: then what comes under it
-            # must be readable, while to encrypt with it would be a gamble.
+            # It definitely never arrived. After any other failure it may have: then messages under
+            # it must be readable, but encrypting with it would be risky.
             self._store.keys.drop(key)
             raise
         self._store.keys.confirm(key)
         return sent
 
     def noted(self, contact: Contact, kind: int, outgoing: Outgoing | None, ask: Callable[[], Sent]) -> Sent:
-        """Send without the outbox, and note in the history what became of it; not of a
-        key or a request for one.
+        """Send without the outbox, and note the result in the history, unless it is a key or a
+        request for one.
         """
         if outgoing is None:
             return ask()
@@ -130,13 +127,13 @@ class SendPath:
         return sent
 
     def ask_to_store(self, contact: Contact, request: SendRequest | LargeSendRequest, body: Iterator[bytes]) -> Sent:
-        """Have the server store a message, without the outbox. Raises `OutcomeUnknown` if nobody
-        knows.
+        """Send a message without the outbox. Raises `OutcomeUnknown` if it is unknown whether it
+        was stored.
         """
         try:
             answer = self._link.ask(request, body)
             patience = Patience(self._link.rest, self._tell)
-            # A large content comes from a file, and is not there a second time.
+            # Large content comes from a file, and can't be read a second time.
             while isinstance(request, SendRequest) and isinstance(answer, ErrorResponse) and patience.suffices(answer):
                 patience.wait(answer)
                 answer = self._link.ask(request)
@@ -180,14 +177,14 @@ class SendPath:
             error.kept = self._store.outbox.is_waiting(number)
             raise
         except KeyboardInterrupt:
-            # Of a key: what was to be sent under it is not here yet.
+            # For a key: the message to be sent under it is not stored here yet.
             self._tell(_KEPT if key is None else _KEY_KEPT)
             raise
         return Sent(contact, message_id)
 
 
 def _kept(error: ClientError) -> ClientError:
-    """The same failure, of a message that waits in the outbox."""
+    """The same failure, marked for a message that waits in the outbox."""
     kept = type(error)(str(error), f"{error.advice} {_KEPT}")
     kept.kept = True
     return kept

@@ -1,4 +1,4 @@
-"""Texts and files on their way out, at once or in two steps.
+"""Sending texts and files, in one step or two.
 
 Owns: what is encrypted, under which key, and what the history keeps of it.
 Promises: what is kept is on disk when `keep_text` and `keep_file` return; a file that changes while
@@ -48,7 +48,7 @@ from common.values import MessageKind
 
 
 class Sending:
-    """What a user sends."""
+    """A user's texts and files."""
 
     def __init__(
         self,
@@ -120,13 +120,13 @@ class Sending:
         preparing: Progress | None = None,
         called: str | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153); the history has them under the path, or
-        as they are `called`.
+        """Send a file's bytes under the shared key (153); the history shows the path, or the name
+        `called`.
 
         Through the outbox they are encrypted first, which is reported to `preparing`. So are those
-        whose number is not known before, with the published protocol too: what is read from a pipe
-        can't be read again. A large file starts over by itself when the connection breaks. Raises
-        `FileUnreadable`, `NoSharedKey`, `StoreUnusable` (no room).
+        of unknown size, with the published protocol too: a pipe can't be read again. A large file
+        starts over by itself when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`,
+        `StoreUnusable` (no room).
         """
         outgoing = Outgoing(None, paths.kept(path.absolute()) if called is None else paths.plain(called))
         return self._send_contents(name, path, file_to_send(path), outgoing, progress, preparing)
@@ -134,9 +134,7 @@ class Sending:
     def send_bytes(
         self, name: str, data: bytes, progress: Progress | None = None, preparing: Progress | None = None
     ) -> Sent:
-        """Send the contents of a file that is nowhere but in memory, as `send_file` does;
-        the history has no path.
-        """
+        """Send bytes in memory as a file, as `send_file` does; the history has no path."""
         return self._send_contents(
             name, Path("the data"), bytes_to_send(data), Outgoing(None, None), progress, preparing
         )
@@ -196,12 +194,12 @@ class Sending:
         def ask(watch: Progress) -> Sent:
             return self._send_path.ask_to_store(contact, request, parts(watch))
 
-        # If all of it was out and no answer came, nobody knows whether the server has it.
+        # If all of it was sent and no answer came, it is unknown whether the server has it.
         again = (ServerUnreachable,)
         return self._send_path.noted(contact, request.kind, outgoing, lambda: self._retry.do(ask, progress, again))
 
     def keep_text(self, name: str, text: str) -> SentMessage:
-        """Put a text into the outbox, behind a new symmetric key if there is none to send under.
+        """Put a text into the outbox, after a new symmetric key if there is none to send under.
 
         It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`,
         `ValueRejected`.
@@ -221,7 +219,7 @@ class Sending:
         contact = self._directory.contact(name)
         with file_to_send(path) as file:
             if file.size is not None:
-                # Before a key is made.
+                # Checked before a key is made.
                 self._check_size(ciphers.encrypted_size(file.size))
             key = self._key_exchange.key_at_hand(contact)
             content, size = self._encrypted(file, path, key.key, progress)
@@ -230,8 +228,8 @@ class Sending:
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
         """Send what waits, oldest first. Raises `ServerUnreachable`, `OutcomeUnknown`,
-        `InvalidServerResponse`; `ServerAnsweredError` if the server does not take `watched` now, or
-        ever.
+        `InvalidServerResponse`; `ServerAnsweredError` if the server refuses `watched`, for now or
+        for good.
         """
         me = self._account.identity().client_id
         self._link.connect()
@@ -239,7 +237,7 @@ class Sending:
             self._outbox.flush(me, None if watched is None else watched.outbox, progress)
 
     def now(self, message: SentMessage) -> SentMessage:
-        """Return the present state of a message that went through the outbox."""
+        """Return the current state of a message that went through the outbox."""
         found = None if message.outbox is None else self._history.by_outbox(message.outbox)
         return message if found is None else found
 
@@ -262,8 +260,8 @@ class Sending:
     def _encrypted(
         self, file: ToSend, path: Path, key: SymmetricKey, preparing: Progress | None
     ) -> tuple[bytes | str, int]:
-        """A file's content, encrypted, in memory or, if it is large, on disk under the
-        name that is given; its size.
+        """Return a file's encrypted content, in memory or, if it is large, as the name of a file on
+        disk; and its size.
         """
         if file.size is not None:
             self._check_size(ciphers.encrypted_size(file.size))
@@ -281,8 +279,8 @@ class Sending:
         return spooled(self._store.spools, parts, self._check_size)
 
     def _check_size(self, size: int) -> None:
-        """Raise `FileUnreadable` for what is larger than the server takes; of a pipe
-        `size` is what has come of it.
+        """Raise `FileUnreadable` for what is larger than the server takes; for a pipe, `size` is
+        what has been read so far.
         """
         session = self._greeting.session
         largest = LARGEST_CONTENT if session is None else min(LARGEST_CONTENT, session.max_payload - SEND_HEAD.size)
@@ -294,7 +292,7 @@ class Sending:
 
 
 def plain_text(text: str) -> bytes:
-    """Return a text as it is encrypted. Raises `ValueRejected`."""
+    """Return the bytes of a text that are encrypted. Raises `ValueRejected`."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,8 +1,8 @@
 """What is in store.db: one module for each thing that is kept there.
 
-Owns: the schema and every statement of SQL in the client; `client.store.home_store` opens it all
-and hands it out.
-Promises: what a method stored is on disk when it returns; what a method changes, it changes in one
+Owns: the schema and every SQL statement of the client; `client.store.home_store` opens the store
+and has its parts.
+Promises: what a method stored is on disk when it returns; a method makes its changes in one
 transaction.
 Exposure: as `client.store.home_store`.
 

@@ -1,10 +1,9 @@
-"""Messages that the server has acknowledged, for as long as a backup that is put back may lose
-them.
+"""Messages that the server has acknowledged, for as long as restoring a backup may lose them.
 
 Owns: the rows of acknowledged messages, and which of them are possibly lost.
-Promises: the newest 1,024 are kept, and what is marked stays until it was sent again or is
-forgotten; a row holds no copy of a text or file: the history has the text, and the path of the
-file. What a message costs does not grow with their number.
+Promises: the newest 1,024 are kept, and marked ones stay until they are sent again or forgotten. A
+row holds no copy of a text or file: the history has the text, and the path of the file. The cost of
+a message does not grow with their number.
 Exposure: as `client.store.home_store`.
 
     state          means                                         leaves when
@@ -26,14 +25,14 @@ from client.store.sealing import ACKNOWLEDGED_CONTENT, OUTBOX_CONTENT, Sealing
 from common.values import ClientId, MessageKind, Token
 
 MOST_KEPT: Final = 1024
-"""As many tokens of a sender the server keeps."""
+"""The server keeps that many tokens of a sender."""
 LONGEST_KEPT: Final = 7 * 24 * 3600 * 1000
-"""Milliseconds. So long the server keeps a token."""
+"""Milliseconds for which the server keeps a token."""
 _COLUMNS: Final = "number, token, recipient, kind, size, content, shared_key, under, digest"
 
 
 class AcknowledgedRow(NamedTuple):
-    """A message that the server has acknowledged. `number`: the one that it had in the outbox."""
+    """A message that the server has acknowledged. `number`: its number in the outbox."""
 
     number: int
     token: Token
@@ -41,11 +40,11 @@ class AcknowledgedRow(NamedTuple):
     kind: int
     size: int
     content: bytes | None
-    """As it was sent, if it can't be made again from the history."""
+    """The content as it was sent, if it can't be made again from the history."""
     carries: int | None
     under: int | None
     digest: bytes | None
-    """Of a file: SHA-256 of its content as it was sent."""
+    """For a file: SHA-256 of its content as it was sent."""
 
 
 class AcknowledgedTable:
@@ -56,8 +55,8 @@ class AcknowledgedTable:
         self._sealing = sealing
 
     def keep(self, number: int, digest: bytes | None, now: int, *, lost: bool = False) -> None:
-        """Within a transaction: take over a message that is in the outbox. `lost`: it is
-        marked, as it was before.
+        """Within a transaction: copy a message from the outbox. `lost`: it is marked again, as it
+        was before.
         """
         for token, recipient, kind, size, content, carries, under, of_before in self._database.rows(
             "SELECT token, recipient, kind, size, content, shared_key, under, digest FROM outbox WHERE number = ?",
@@ -66,7 +65,7 @@ class AcknowledgedTable:
             place = (number, token, recipient, kind)
             kept = None
             if kind not in {MessageKind.TEXT, MessageKind.FILE} or under is None:
-                # A damaged one is kept without content: it can't be sent again, and that is said
+                # A damaged one is kept without content: it can't be sent again, which is reported
                 # then.
                 with contextlib.suppress(CipherError):
                     plain = self._sealing.open(OUTBOX_CONTENT, content, *place)
@@ -75,7 +74,7 @@ class AcknowledgedTable:
                 "INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 *place, size, kept, carries, under, digest or of_before, now, int(lost),
             )  # fmt: skip
-        # By the index of those alone: however many are marked.
+        # Uses the index of unmarked rows, however many are marked.
         self._database.run(
             "DELETE FROM acknowledged INDEXED BY acknowledged_kept WHERE NOT lost AND number <= ?", number - MOST_KEPT
         )
@@ -97,17 +96,19 @@ class AcknowledgedTable:
         return bool(self._database.rows("SELECT 1 FROM acknowledged WHERE number = ? AND lost", number))
 
     def lost_recipients(self) -> set[ClientId]:
-        """Return those to whom something is possibly lost."""
+        """Return the recipients to whom something is possibly lost."""
         return {one for (one,) in self._database.rows("SELECT recipient FROM acknowledged WHERE lost")}
 
     def forget_lost(self, recipient: ClientId) -> int:
-        """Take the mark from what is possibly lost to one recipient; return from how many."""
+        """Remove the marks of possibly lost messages to one recipient; return how many
+        there were.
+        """
         with self._database.transaction():
             self._database.run("DELETE FROM acknowledged WHERE lost AND recipient = ?", recipient)
             return self._database.changed()
 
     def forget(self, number: int) -> None:
-        """Within a transaction: keep a message no longer that is possibly lost."""
+        """Within a transaction: remove a possibly lost message."""
         self._database.run("DELETE FROM acknowledged WHERE number = ? AND lost", number)
 
     def _row(self, condition: str, value: int) -> AcknowledgedRow | None:
@@ -125,8 +126,8 @@ class AcknowledgedTable:
 
 
 def mark_lost(database: Database, now: int) -> int:
-    """Within a transaction: the server is another generation; return how many messages are marked
-    by that.
+    """Within a transaction: the server has another generation; return how many messages
+    that marks.
     """
     database.run("DELETE FROM acknowledged WHERE NOT lost AND acknowledged_at < ?", now - LONGEST_KEPT)
     database.run("UPDATE acknowledged SET lost = 1 WHERE NOT lost")

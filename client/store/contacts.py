@@ -1,8 +1,8 @@
-"""Whom the server listed, now or earlier.
+"""Users whom the server listed, now or earlier.
 
-Owns: the contact rows; who is who by trust, `client.store.pins`.
-Promises: nobody who was ever listed is forgotten. What is asked costs the same with a million names
-as with ten, but to take over a list, which costs as much as the list is long.
+Owns: the contact rows; pins are in `client.store.pins`. Promises: no listed user is ever forgotten.
+Queries cost the same with a million names as with ten; only taking over a list costs as much as the
+list is long.
 Exposure: names are the server's, unchecked.
 """
 
@@ -15,39 +15,41 @@ from common.values import ClientId, PublicKey
 
 
 class ContactRow(NamedTuple):
-    """Somebody whom the server listed, now or earlier."""
+    """A user whom the server listed, now or earlier."""
 
     client_id: ClientId
     name: str
     listed: bool
     public_key: PublicKey | None = None
-    """Of an id that somebody had before: the key that was pinned with it."""
+    """For a user's earlier id: the key that was pinned with it."""
 
 
 class ContactTable:
-    """The server's lists."""
+    """The lists of users from the server."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def of_id(self, client_id: ClientId) -> ContactRow | None:
-        """Who was listed with an id."""
+        """Return the user who was listed with an id."""
         rows = self._database.rows(
             "SELECT client_id, name, listed, public_key FROM contact WHERE client_id = ?", client_id
         )
         return ContactRow(rows[0][0], rows[0][1], bool(rows[0][2]), rows[0][3]) if rows else None
 
     def listed_as(self, name: str) -> list[ClientId]:
-        """Who has a name by the server's last list: nobody, one, or two for more than one."""
-        # A name that is typed may be anything.
+        """Return who has a name on the server's last list: nobody, one user, or two if there are
+        more.
+        """
+        # A typed name may be anything.
         if not paths.is_utf8(name):
             return []
         rows = self._database.rows("SELECT client_id FROM contact WHERE listed AND name = ? LIMIT 2", name)
         return [client_id for (client_id,) in rows]
 
     def names_near(self, name: str, most: int) -> list[str]:
-        """Return the listed names that stand before and behind a name in the alphabet, up to `most`
-        on each side.
+        """Return the listed names before and after a name in the alphabet, up to `most` on each
+        side.
         """
         if not paths.is_utf8(name):
             return []
@@ -60,9 +62,8 @@ class ContactTable:
         return sorted({name for (name,) in (*before, *behind)})
 
     def replace_list(self, users: Iterable[tuple[ClientId, str]]) -> None:
-        """Take over the server's list: who is not on it any more stays known, as not listed.
-
-        While `users` is read, which may take the server long, nobody is kept from the store.
+        """Store the server's list: users who are no longer on it stay known, as not listed. While
+        `users` is read, which may take long, the store is not locked.
         """
         self._database.run(
             "CREATE TEMP TABLE IF NOT EXISTS on_list (client_id BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID"

@@ -28,7 +28,7 @@ BUSY_MS: Final = 5000
 _SNAPSHOT_TRIES: Final = 5
 
 SqlValue = int | str | bytes | None
-"""What this schema's columns hold."""
+"""The types of this schema's columns."""
 
 
 class Database:
@@ -81,15 +81,14 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Doing it twice changes nothing."""
+        """Closing twice changes nothing."""
         self.connection.close()
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[bytes | None]:
-        """Have all of it in the one file, while nobody can write to it; None is given then.
-
-        If what the WAL holds can't be brought into the file, the whole content that the file would
-        have is given. Raises `StoreUnusable` (busy).
+        """Hold everything in the one file, while nobody can write to it; yields None. If the WAL
+        can't be copied into the file, yields the whole content that the file would have. Raises
+        `StoreUnusable` (busy).
         """
         whole = None
         try:
@@ -101,8 +100,8 @@ class Database:
             self._roll_back()
 
     def _gathered(self) -> bool:
-        """Begin a transaction in which nobody else can write; return whether all is in the file, or
-        there was no room.
+        """Begin a transaction in which nobody else can write; return whether everything is in the
+        file; False if there was no room.
         """
         try:
             self.gather()
@@ -113,7 +112,7 @@ class Database:
         return True
 
     def gather(self) -> None:
-        """Bring what the WAL holds into the database, and let nobody write."""
+        """Copy the WAL into the database, and let nobody write."""
         with told(self.path):
             for _ in range(_SNAPSHOT_TRIES):
                 next(self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -121,24 +120,24 @@ class Database:
                 wal = self.path.with_name(f"{self.path.name}-wal")
                 if not wal.exists() or wal.stat().st_size == 0:
                     break
-                # Somebody wrote in between, or still reads what was there before.
+                # Another process wrote in between, or still reads an earlier state.
                 self.connection.execute("ROLLBACK")
             else:
                 raise StoreUnusable(f"{self.path} is busy; nothing was exported.", "Try again.")
 
     def check(self) -> None:
-        """Look at every page. Raises `StoreUnusable` if it is damaged."""
+        """Check every page. Raises `StoreUnusable` if it is damaged."""
         found = self.value("PRAGMA integrity_check(1)")
         if found != "ok":
             raise _damaged(self.path, str(found).replace("\n", " "))
 
     def overwrite_freed(self) -> None:
-        """From now on what is overwritten or deleted leaves nothing in the pages."""
+        """From now on, overwritten or deleted content leaves nothing in the pages."""
         self.connection.execute("PRAGMA secure_delete = ON")
 
     def rewrite(self) -> bool:
-        """Rewrite all of it, so that nothing deleted is left in the file; False if another process
-        is in it.
+        """Rewrite everything, so that nothing deleted is left in the file; False if another process
+        uses it.
         """
         with told(self.path):
             self.overwrite_freed()
@@ -148,7 +147,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Raises `StoreUnusable`."""
+        """A transaction: all or nothing. Raises `StoreUnusable`."""
         if self.copied_because is not None:
             raise StoreUnwritable(str(self.copied_because), self.copied_because.advice) from self.copied_because
         with told(self.path):
@@ -170,9 +169,8 @@ class Database:
         self.connection.execute(statement, values)
 
     def rows(self, query: str, *values: SqlValue) -> list[tuple[Any, ...]]:
-        """Return what a query finds."""
-        # Any: what a column may hold is checked by the STRICT tables, and each caller knows its
-        # columns.
+        """Return the rows that a query finds."""
+        # Any: the STRICT tables check the types, and each caller knows its columns.
         with told(self.path):
             return list(self.connection.execute(query, values))
 
@@ -198,19 +196,17 @@ class Database:
         return self.connection.last_insert_rowid()
 
     def next_number(self, table: str) -> int:
-        """The number that the next row of a table gets: sealed with its secrets. Only
-        within a transaction.
+        """Return the number that the next row of a table gets, which is sealed with its secrets.
+        Only within a transaction.
         """
         return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = ?", table) or 0) + 1
 
 
 @contextlib.contextmanager
 def foreign(path: Path) -> Iterator[Database]:
-    """Open a database file that somebody else may have made, to be looked at; nothing is written,
-    nor made beside it.
-
-    It has to be whole, and to have exactly the tables and indexes of one of our versions: no
-    trigger, no view, nothing of somebody's own. Raises `StoreUnusable`.
+    """Open a database file that somebody else may have made, read-only; nothing is written, and no
+    file is made beside it. It has to be undamaged, with exactly the tables and indexes of one of
+    our versions: no triggers, no views, nothing else. Raises `StoreUnusable`.
     """
     with told(path), paths.for_sqlite(path) as name:
         uri = f"file:{quote(os.fsencode(name))}?mode=ro&immutable=1"
@@ -255,7 +251,7 @@ def _schema_of(version: int) -> list[tuple[Any, ...]]:
 
 
 def _defend(connection: apsw.Connection) -> None:
-    """Have SQLite believe nothing of a file that somebody else may have written."""
+    """Make SQLite trust nothing in a file that somebody else may have written."""
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -264,7 +260,7 @@ def _defend(connection: apsw.Connection) -> None:
 
 
 def _prepare(path: Path, connection: apsw.Connection) -> int | None:
-    """Bring it to the present schema; which version it was of before, None if nothing was
+    """Upgrade it to the current schema; return its earlier version, None if nothing was
     converted.
     """
     _defend(connection)
@@ -308,7 +304,7 @@ def told(path: Path) -> Iterator[None]:
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise _damaged(path, str(error)) from error
     except UnicodeDecodeError as error:
-        # SQLite keeps a text as the bytes that it was given.
+        # SQLite stores a text as the bytes that it was given.
         raise _damaged(path, "a text in it is not UTF-8") from error
     except apsw.BusyError as error:
         raise StoreUnusable(f"{path} is busy.", "Another process works on it; try again.") from error
@@ -316,7 +312,7 @@ def told(path: Path) -> Iterator[None]:
         number = _why_unwritable(error, path)
         if number is not None:
             raise _unusable(OSError(number, os.strerror(number)), path) from error
-        # It may be that a file beside it can't be made, for a reason that SQLite keeps to itself.
+        # Perhaps a file beside it can't be made, for a reason that SQLite does not report.
         kind = StoreUnwritable if isinstance(error, apsw.CantOpenError) else StoreUnusable
         raise kind(f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk.") from error
     except OSError as error:
@@ -337,7 +333,7 @@ def _unusable(error: OSError, path: Path) -> StoreUnusable:
 
 
 def _why_unwritable(error: apsw.Error, path: Path) -> int | None:
-    """Return the number of the system's error behind one of SQLite's that means that nothing can be
+    """Return the system's error number behind an error of SQLite which means that nothing can be
     written.
     """
     # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have
@@ -353,6 +349,6 @@ def _why_unwritable(error: apsw.Error, path: Path) -> int | None:
             return errno.EACCES
         free = os.statvfs(path.parent)
         if not free.f_bavail or (free.f_files and not free.f_favail):
-            # No room for the name of a file, or for one file more.
+            # No room for a file name, or for another file.
             return errno.ENOSPC
     return None

@@ -1,10 +1,10 @@
-"""A store that came from outside: what each row of it has to be before it may become this home's.
+"""A store that came from outside: the checks of each row before it may become this home's.
 
 Owns: the condition of each table, and the spool files that belong to rows.
-Promises: what passes is a store that this program could have written: ids, sizes, numbers and times
-in their ranges, names of ours for large contents, and these are there, with the size that their
-rows tell. Anything else is a `StoreUnusable` that names the table and the row.
-Exposure: somebody else chose every byte; `foreign` of the database looks at its form before.
+Promises: a store that passes is one that this program could have written: ids, sizes, numbers and
+times are in range, and large contents have our form of names, exist, and have the size that their
+rows say. Anything else is a `StoreUnusable` that names the table and the row.
+Exposure: somebody else chose every byte; `foreign` of the database checks its form first.
 """
 
 from pathlib import Path
@@ -23,8 +23,9 @@ _FLAG: Final = "{0} IN (0, 1)"
 _NAME: Final = (
     "length({0}) BETWEEN 1 AND 254 AND {0} NOT GLOB '*[' || char(1, unicode('-'), 31, 127, unicode('-'), 159) || ']*'"
 )
-"""Without control characters; what else a server calls somebody is made harmless where it is
-shown."""
+"""Without control characters; other characters of a server's names are sanitized when they are
+shown.
+"""
 _KEY: Final = "length({0}) = 160"
 _ANY_NUMBER: Final = "{0} BETWEEN 0 AND 9223372036854775807"
 _COUNT: Final = "{0} BETWEEN 0 AND 9007199254740992"
@@ -87,18 +88,18 @@ COLUMNS: Final = {
         "client_id": _ID, "blocked": _FLAG, "muted": _FLAG, "told": "{0} BETWEEN -1 AND 9223372036854775807",
     },
     "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
-    # Who exports has settled it; what is here would be written into the home.
+    # An export has it empty; a row here would be written into the home.
     "rewrite": {"name": "0", "content": "0"},
-    # What AUTOINCREMENT goes on from: at its end no row could be added any more.
+    # The value that AUTOINCREMENT continues from: at its maximum no row could be added any more.
     "sqlite_sequence": {"seq": "{0} BETWEEN 0 AND 9007199254740992"},
 }  # fmt: skip
-"""By table and column, except for `spool`, the condition that a value fulfils."""
+"""By table and column, except for `spool`, the condition that a value must satisfy."""
 _SPOOLING: Final = ("inbox", "outbox")
 
 
 def check_foreign_store(path: Path, spool_folder: Path) -> None:
-    """Look at every row of a store that is not yet this home's, of whichever version.
-    Raises `StoreUnusable`.
+    """Check every row of a store, of any version, that is not yet this home's. Raises
+    `StoreUnusable`.
     """
     with foreign(path) as database:
         for table, columns in COLUMNS.items():
@@ -110,10 +111,9 @@ def check_foreign_store(path: Path, spool_folder: Path) -> None:
 
 
 def forget_files_to_send(path: Path) -> None:
-    """Let a store that was checked, and is not yet this home's, name no file that might be sent
-    again.
+    """Remove file names that might be sent again from a checked store that is not yet this home's.
 
-    Whoever made it chose the paths in its history. Raises `StoreUnusable`.
+    Whoever made the store chose the paths in its history. Raises `StoreUnusable`.
     """
     database = Database.open(path)
     try:

@@ -1,11 +1,11 @@
-"""A look at the names in a store, for somebody who types one: nothing is opened for good, made,
-converted or locked.
+"""Reading the names in a store, for completion while a user types: nothing is created, converted or
+locked.
 
-Owns: what a home says of itself without its passphrase and without `client.store.home_store`.
-Promises: changes nothing, waits for nobody, and gives no names where that can't be kept, if the
-home has a passphrase, or if there is no store that this program reads.
-Exposure: reads a file that somebody else may have written; names are the server's, and only those
-that any user can have are given.
+Owns: what can be read of a home without its passphrase and without `client.store.home_store`.
+Promises: changes nothing and waits for nobody. Returns no names if it could not keep that, if the
+home has a passphrase, or if there is no store that this program can read.
+Exposure: reads a file that somebody else may have written; names are the server's, and only valid
+user names are returned.
 
 Source: docs/client.md, "completion".
 """
@@ -23,15 +23,15 @@ from common.errors import ValueRejected
 from common.names import any_username
 
 MOST: Final = 100
-"""Names at a time; who wants another one types a letter of it."""
+"""The most names; for others, the user types more letters."""
 
 
 def names_beginning(path: Path, prefix: str) -> list[str]:
     """Return the listed names that begin so, in order, up to `MOST`."""
     if not paths.is_utf8(prefix) or not path.is_file():
         return []
-    # A WAL that is there is somebody's who works in the home now: its newest pages count. Without
-    # one the file is whole, and SQLite would make a WAL to read it.
+    # A WAL belongs to a process that uses the home now, and has the newest pages. Without one the
+    # file is complete, and SQLite would make a WAL to read it.
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     try:
         with paths.for_sqlite(path) as name:

@@ -1,15 +1,13 @@
-"""The home's store.db: what must outlive the program.
-
-Owns: opening it, the locks between the processes of one home, and changes that take all of it; what
-stands in it is in `client.store`.
+"""The home's store.db: what must outlive the program. Owns: opening it, the locks between the
+processes of one home, and changes to the whole store; its tables are in `client.store`.
 Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are
 mode 0600; a failure is a `StoreUnusable` that says what to do. Several processes may use one home;
 one at a time receives (`receiver`), and one at a time empties the outbox (`sender`). A home that
-can't be written is read all the same, if that is asked for, from a copy of the database in memory.
-If the home has a passphrase, every secret in it is sealed for its place in the store.
-Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can
-read them. With one it holds what somebody who can write to the home may have altered or moved: such
-a row is found, and not believed.
+can't be written can still be read, on request, from a copy of the database in memory. If the home
+has a passphrase, every secret in it is sealed for its place in the store.
+Exposure: holds shared keys and mail; without a passphrase they are not encrypted, and whoever can
+read the home can read them. With one, somebody who can write to the home may alter or move rows:
+that is detected, and such a row is not used.
 
 Source: docs/guarantees.md, docs/journeys.md.
 """
@@ -46,13 +44,13 @@ LOCK_FILE: Final = "store.lock"
 SENDER_LOCK_FILE: Final = "outbox.lock"
 WATCH_LOCK_FILE: Final = "watch.lock"
 USE_FILE: Final = "store.use"
-"""Locked, shared by all who have the store open; whoever changes the passphrase wants it alone."""
+"""A lock, shared by all who have the store open; a change of the passphrase needs it
+exclusively.
+"""
 
 
 class Store:
-    """The home's store, with its parts, and the database that they are in, as attributes. Used
-    from one thread.
-    """
+    """The home's store: the database, and its parts as attributes. Used from one thread."""
 
     def __init__(
         self,
@@ -86,11 +84,13 @@ class Store:
     def open(cls, home: Path, unlocked: Sealing | None = None) -> Self:
         """Open the home's store, making it if there is none. Raises `StoreUnusable`.
 
-        `unlocked`: of another opening of the same store, whose passphrase was given already.
+        `unlocked`: the sealing of an open store of the same home, whose passphrase was given
+        already.
         """
         path = home / STORE_FILE
         with told(path):
-            # Made before SQLite does, so that neither it nor its WAL is ever readable by others.
+            # Created before SQLite does, so that neither the file nor its WAL is ever readable by
+            # others.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)
@@ -144,19 +144,19 @@ class Store:
 
     @property
     def unwritable(self) -> StoreUnwritable | None:
-        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`; None if
-        it is none.
+        """Why this is a copy in memory, where every change raises `StoreUnwritable`; None for the
+        store itself.
         """
         return self.database.copied_because
 
     def check(self) -> None:
-        """Look at every page of the database. Raises `StoreUnusable` if it is damaged."""
+        """Check every page of the database. Raises `StoreUnusable` if it is damaged."""
         self.database.check()
 
     @property
     def conversion(self) -> str | None:
-        """What is to be said where this opening converted a store of an earlier version; None if it
-        did not.
+        """A sentence for the user if this opening converted a store of an earlier version; else
+        None.
         """
         before = self.database.converted_from
         if before is None:
@@ -171,7 +171,7 @@ class Store:
         return type(self).open(self._home, self.sealing)
 
     def close(self) -> None:
-        """Close the database. Doing it twice changes nothing."""
+        """Close the database. Closing twice changes nothing."""
         self.database.close()
         while self._snapshots:
             self._snapshots.pop().close()
@@ -181,10 +181,8 @@ class Store:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[BinaryIO]:
-        """Return the database file to be read whole, while nobody can write to it. Raises
-        `StoreUnusable` (busy).
-
-        If there is no room to bring all of it into that file, it is one in memory.
+        """Yield the complete database file, while nobody can write to it. Raises `StoreUnusable`
+        (busy). If there is no room to complete the file, it is one in memory.
         """
         with self.database.standing_still() as whole:
             if whole is not None:
@@ -192,14 +190,14 @@ class Store:
                 return
             with told(self.database.path):
                 file = self.database.path.open("rb")
-            # Closed with the database: to close any descriptor of the file gives up SQLite's locks
+            # Closed with the database: closing any descriptor of the file releases SQLite's locks
             # on it.
             self._snapshots.append(file)
             yield file
 
     @contextlib.contextmanager
     def receiver(self) -> Iterator[None]:
-        """Be the one process of this home that receives or registers. Raises `HomeInUse`."""
+        """Become the one process of this home that receives or registers. Raises `HomeInUse`."""
         with self._lock(LOCK_FILE, wait=False) as held:
             if not held:
                 raise HomeInUse("Another process receives for this home.", "Use that one, or end it and try again.")
@@ -207,16 +205,16 @@ class Store:
 
     @contextlib.contextmanager
     def sender(self, *, wait: bool) -> Iterator[bool]:
-        """Be the one process of this home that empties the outbox: whether it is so.
-        `wait`: until it is.
+        """Become the one process of this home that empties the outbox; yields whether it is.
+        `wait`: wait until it is.
         """
         with self._lock(SENDER_LOCK_FILE, wait=wait) as held:
             yield held
 
     @contextlib.contextmanager
     def watcher(self) -> Iterator[None]:
-        """Be the one process of this home that hands messages out behind the watch's
-        cursor; waits until it is.
+        """Become the one process of this home that hands messages out after the watch's cursor;
+        waits until it is.
         """
         with self._lock(WATCH_LOCK_FILE, wait=True):
             yield
@@ -227,7 +225,7 @@ class Store:
         with told(path):
             descriptor = _open_lock(path, to_read=self._to_read)
         if descriptor is None:
-            # Nobody holds what is not there.
+            # A missing lock file is held by nobody.
             yield True
             return
         try:
@@ -242,12 +240,14 @@ class Store:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Be the one process, and the one `Store`, that has this home open. Raises `HomeInUse`."""
+        """Become the one process, and the one `Store`, that has this home open. Raises
+        `HomeInUse`.
+        """
         with told(self._home / USE_FILE):
             try:
                 fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                # The attempt may have cost the shared one.
+                # The attempt may have released the shared lock.
                 fcntl.flock(self._use, fcntl.LOCK_SH)
                 raise HomeInUse(
                     "Another process works in this home; nothing was changed.",
@@ -259,10 +259,8 @@ class Store:
             fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def erase_traces(self) -> bool:
-        """Leave nothing of before the last change of the passphrase in the file; False if that has
-        to wait.
-
-        It waits for room on the disk, and until nobody else has the store open.
+        """Erase content from before the last change of the passphrase from the file; False if that
+        has to wait: for room on the disk, or until nobody else has the store open.
         """
         if self.settings.get(ERASE_DUE) is None:
             return True
@@ -276,13 +274,13 @@ class Store:
         return True
 
     def sweep(self, now: int) -> None:
-        """Remove large contents that no message refers to. Only for the one who receives."""
+        """Remove large contents that no message refers to. Only for the process that receives."""
         self.spools.sweep({*self.inbox.spooled(), *self.outbox.spooled()}, now)
 
 
 def _open_lock(path: Path, *, to_read: bool) -> int | None:
-    """Open the file of a lock, made if it is missing; None if it is missing and can't be made, to
-    who reads.
+    """Open a lock file, made if it is missing; None if it is missing and can't be made, when only
+    reading.
 
     Raises `OSError`.
     """

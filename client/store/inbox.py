@@ -1,8 +1,8 @@
 """Received messages, from the moment they are on disk.
 
 Owns: the inbox rows, and the pulls (604) that brought them.
-Promises: a message that is kept is given once, or once more and marked as repeated. Of somebody who
-is blocked none is kept.
+Promises: a message that is kept is returned once, or once more and marked as repeated. Messages of
+blocked senders are not kept.
 
     state       means                                     leaves when
     ─────────   ───────────────────────────────────────   ──────────────────────────────────────────────
@@ -36,7 +36,7 @@ _PART: Final = 256
 
 
 class MessageState(IntEnum):
-    """How far a received message has come; the table in this module's head."""
+    """The state of a received message; see the table in this module's docstring."""
 
     RECEIVED = 0
     SHOWING = 1
@@ -45,7 +45,7 @@ class MessageState(IntEnum):
 
 
 class NewMessage(NamedTuple):
-    """A message as it came from the server. A large content is in the spool file `spool`."""
+    """A message as it came from the server. Large content is in the spool file `spool`."""
 
     sender: ClientId
     kind: int
@@ -75,9 +75,9 @@ class InboxRow(NamedTuple):
     late: bool
     saved_path: str | None
     damaged: bool = False
-    """Sealed, and altered or moved since: there is neither content nor path."""
+    """Sealed, and altered or moved since: content and path are missing."""
     message_id: int = 0
-    """What the server called it to whoever sent it."""
+    """The message id that the server gave the sender."""
 
 
 class InboxTable:
@@ -96,11 +96,10 @@ class InboxTable:
             return self._database.last_row()
 
     def end_pull(self, pull: int) -> None:
-        """Note that a 604's reply came to its end; one that brought nothing new is forgotten."""
+        """Note that a 604's reply was complete; one that brought nothing new is forgotten."""
         with self._database.transaction():
             self._database.run("UPDATE pull SET complete = 1 WHERE number = ?", pull)
-            # If nothing new came, the pull before it is still the one whose messages may come
-            # again.
+            # If nothing new came, the messages of the previous pull may still come again.
             self._database.run(
                 "DELETE FROM pull WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE pull = ?1)", pull
             )
@@ -108,10 +107,10 @@ class InboxTable:
     def add_pulled(self, messages: Collection[NewMessage], now: int, pull: int) -> int:
         """Keep messages of a 604, in one transaction, and return how many were new.
 
-        A server gives the same messages again, with the same ids, when it has no proof that we got
-        them. After a reply that broke that is certain, and what we have already is passed over.
-        After a whole reply it may also be another message with the same id and bytes (some servers
-        number anew when they start), so it is kept and marked as possibly repeated.
+        A server sends the same messages again, with the same ids, when it has no evidence that we
+        got them. After an incomplete reply that is certain, and known messages are skipped. After a
+        complete reply it may also be another message with the same id and bytes (some servers
+        restart their numbers), so it is kept and marked as possibly repeated.
         """
         kept = 0
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
@@ -119,7 +118,7 @@ class InboxTable:
             for message in messages:
                 if self._is_unwanted(message):
                     continue
-                # Between the last whole one and this one all broke.
+                # All pulls since the last complete one were incomplete.
                 if self._came_by(message, message.server_number, whole + 1, pull - 1):
                     self._spools.forget(message.spool)
                     continue
@@ -152,10 +151,9 @@ class InboxTable:
         )
 
     def add_fetched(self, messages: Collection[NewMessage], now: int, generation: int) -> None:
-        """Keep messages of a 643, and how far that takes us, in one transaction.
-
-        `generation` is the one of the server that gave them. If another process of this home has
-        met a later one meanwhile, their numbers say nothing about that one's mail.
+        """Keep messages of a 643, and the new acknowledgement, in one transaction. `generation` is
+        that of the server that sent them. If another process of this home has met a later one
+        meanwhile, their numbers do not apply to it.
 
         A token that its sender used before is the same message. One that came by 604 before,
         without its token, is marked as possibly repeated.
@@ -176,7 +174,7 @@ class InboxTable:
                 self._database.run("UPDATE server SET ack = ? WHERE generation = ?", message.server_number, generation)
 
     def _is_unwanted(self, message: NewMessage) -> bool:
-        """Whether a message is of somebody who is blocked: it is forgotten, unread. Only within a
+        """Whether a message is from a blocked sender, and dropped unread. Only within a
         transaction.
         """
         if not self._silenced.of_id(message.sender).blocked:
@@ -196,7 +194,7 @@ class InboxTable:
         """The messages after number `after` that the user has seen, or was told that they can't be
         read.
 
-        Read part by part, each when it is asked for.
+        Read in parts, each when it is needed.
         """
         while rows := self._inbox_rows("state >= 2 AND number > ? ORDER BY number LIMIT ?", after, _PART):
             yield from rows
@@ -207,7 +205,7 @@ class InboxTable:
         return self._inbox_rows("state >= 2 AND sender = ? ORDER BY number DESC LIMIT ?", sender, most)[::-1]
 
     def by_sender(self) -> list[tuple[ClientId, int, int]]:
-        """For each sender: how many messages nobody has seen, and when the newest one was
+        """Return for each sender how many messages are unread, and when the newest one was
         received.
         """
         return self._database.rows(
@@ -257,7 +255,7 @@ class InboxTable:
         )  # fmt: skip
 
     def begin_showing(self, number: int, saved_path: Path | None) -> None:
-        """Note that a message is shown from now on; for a file, where it was saved."""
+        """Note that a message is about to be shown; for a file, where it was saved."""
         path = None if saved_path is None else paths.kept(saved_path)
         with self._database.transaction():
             sender = self._database.value("SELECT sender FROM inbox WHERE number = ?", number)
@@ -273,8 +271,8 @@ class InboxTable:
         its key comes.
         """
         state = MessageState.SHOWN if readable else MessageState.UNREADABLE
-        # What was saved as a file is there. A large text stays: others may have to show it yet, and
-        # the history does.
+        # A saved file is on disk. A large text stays: other processes may still show it, and so
+        # does the history.
         saved = readable and self._database.value("SELECT saved_path FROM inbox WHERE number = ?", number) is not None
         spool = self._database.value("SELECT spool FROM inbox WHERE number = ?", number) if saved else None
         with self._database.transaction():
@@ -284,12 +282,11 @@ class InboxTable:
         self._spools.forget(spool)
 
     def call_back(self, sender: ClientId, behind: int = 0) -> None:
-        """Have what was unreadable given once more: a key has come. Only within a transaction.
-
-        `behind`: only what has a higher number.
+        """Return unreadable messages once more, because a key has arrived. Only within a
+        transaction. `behind`: only those with a higher number.
         """
         self._database.run(
-            # The state as a number: with a parameter the index could not be used.
+            # The state is a literal: with a parameter the index could not be used.
             "UPDATE inbox SET state = ?, late = 1, repeated = 0 WHERE sender = ? AND state = 3 AND number > ?",
             MessageState.RECEIVED,
             sender,
@@ -297,7 +294,7 @@ class InboxTable:
         )
 
     def spooled(self) -> list[str]:
-        """Name the large contents that are still needed."""
+        """Return the names of the large contents that are still needed."""
         return [row[0] for row in self._database.rows("SELECT spool FROM inbox WHERE spool IS NOT NULL")]
 
     def _insert(self, message: NewMessage, now: int, pull: int | None, *, repeated: bool) -> None:

@@ -1,7 +1,8 @@
-"""Symmetric keys: made here or received, for decrypting for ever and for sending while usable.
+"""Symmetric keys, made here or received: kept for decrypting for ever, and used for sending while
+usable.
 
 Owns: the keys, and whether a contact was asked for one.
-Promises: a key is never replaced by another; a damaged one is passed over, as if it had never come.
+Promises: a key is never replaced by another; a damaged one is ignored, as if it had never come.
 Exposure: as `client.store.home_store`.
 """
 
@@ -17,11 +18,11 @@ from client.store.sealing import KEY, Sealing
 from common.values import ClientId, PublicKey
 
 MOST_BEFORE: Final = 64
-"""Keys of a contact that came before a message, and that it is tried with."""
+"""How many of a contact's keys from before a message are tried with it."""
 MOST_BEHIND: Final = 16
-"""The same of those that came behind it."""
+"""The same for those from after it."""
 MOST_CALLED_BACK: Final = 4
-"""How often a message that could not be read is given once more, for another key of its sender."""
+"""How often an unreadable message is returned once more because of another key of its sender."""
 _COLUMNS: Final = "number, key, usable, made, sealed_to, message"
 _ABOVE_ALL: Final = 2**63 - 1
 
@@ -47,8 +48,7 @@ class KeyTable:
     def of(self, contact: ClientId) -> list[KeyRow]:
         """All symmetric keys ever shared with a contact, newest first. There may be very many.
 
-        A damaged one is passed over, here and below, as if it had never come: `damaged_rows` names
-        it.
+        A damaged one is ignored, here and below, as if it had never come: `damaged_rows` names it.
         """
         return self._found(contact, "number > 0 ORDER BY number DESC")
 
@@ -57,11 +57,10 @@ class KeyTable:
         return self._found(contact, "number > 0 ORDER BY number DESC LIMIT ?", most)
 
     def near(self, contact: ClientId, message: int) -> list[KeyRow]:
-        """Those that the message with this inbox number may be under, newest first.
-
-        A key comes before what is encrypted under it. So these are the last ones before the
-        message, some behind it, for one that was late, and the newest of all. A contact who sends
-        keys without end does not make each message cost more.
+        """Those that the message with this inbox number may be encrypted under, newest first. A key
+        comes before what is encrypted under it. So these are the last ones before the message, some
+        after it, in case one was late, and the newest of all. However many keys a contact sends,
+        the cost of a message does not grow.
         """
         # The newest key that anybody sent before it: numbers of keys and of messages grow together.
         before = int(
@@ -140,16 +139,15 @@ class KeyTable:
             self._database.run("UPDATE shared_key SET usable = 1 WHERE number = ?", number)
 
     def drop(self, number: int) -> None:
-        """Forget a key that surely never left."""
+        """Forget a key that definitely never left."""
         with self._database.transaction():
             self._database.run("DELETE FROM shared_key WHERE number = ?", number)
 
     def add_received(self, contact: ClientId, key: SymmetricKey, now: int, message: int) -> None:
-        """Keep the key that a message brought, and call back what was unreadable. Doing
-        it twice changes nothing.
-
-        What was called back `MOST_CALLED_BACK` times is not called back any more: who sends keys
-        and what nobody can read in turns would have all of it given again for each of them.
+        """Keep the key that a message brought, and return unreadable messages once more. Doing it
+        twice changes nothing. After `MOST_CALLED_BACK` times a message is not returned again:
+        otherwise a sender of keys and unreadable messages in turn would have all of them returned
+        for each key.
         """
         with self._database.transaction():
             unasked = self._replaces_unasked(contact)
@@ -175,8 +173,8 @@ class KeyTable:
                 self._inbox.call_back(contact, behind=int(last or 0))
 
     def copy(self, old: ClientId, new: ClientId, now: int) -> None:
-        """Have what was shared with one id decrypt what comes from another of the same
-        person; none encrypts.
+        """Let the keys of one id decrypt messages from another id of the same person; none of them
+        encrypts.
         """
         with self._database.transaction():
             for row in reversed(self.of(old)):
@@ -194,7 +192,7 @@ class KeyTable:
             self._inbox.call_back(new)
 
     def ask(self, contact: ClientId) -> None:
-        """Note that a contact is asked for a symmetric key."""
+        """Note that a contact was asked for a symmetric key."""
         with self._database.transaction():
             self._database.run("UPDATE contact SET key_asked = 1 WHERE client_id = ?", contact)
 
@@ -212,8 +210,8 @@ class KeyTable:
         )
 
     def came_unasked(self, message: int) -> bool | None:
-        """Whether the key that a message brought came unasked while one was in use; None:
-        that message brought none.
+        """Whether the key in a message came unasked while one was in use; None if the message has
+        no key.
         """
         value = self._database.value("SELECT unasked FROM shared_key WHERE message = ?", message)
         return None if value is None else bool(value)

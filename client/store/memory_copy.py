@@ -1,9 +1,9 @@
-"""A database whose folder can't be written, read all the same: a copy of it in memory.
+"""Reading a database whose folder can't be written: a copy of it in memory.
 
 Owns: taking the copy.
-Promises: opens two files to be read, and writes nowhere: neither the disk nor a temporary folder,
-which may be as full, and where a kill would leave what was secret. What was committed is in the
-copy, with what only the WAL holds yet.
+Promises: opens two files for reading, and writes nowhere: neither to the disk nor to a temporary
+folder, which may be full too, and where a kill would leave secrets. Everything committed is in the
+copy, including what is only in the WAL so far.
 Exposure: reads files that somebody else may have written; SQLite judges them.
 
 SQLite itself opens a database of WAL mode only if it can make the index of the WAL beside it.
@@ -53,8 +53,8 @@ def memory_copy(path: Path) -> apsw.Connection:
 def _read_both(path: Path) -> tuple[bytes, bytes]:
     """Read the database and its WAL as they belong together.
 
-    Whatever a checkpoint writes into the database meanwhile stands in the WAL too, so the WAL alone
-    has to stay as it is.
+    Whatever a checkpoint writes into the database meanwhile is in the WAL too, so only the WAL has
+    to stay unchanged.
     """
     wal = path.with_name(f"{path.name}-wal")
     before = _content(wal)
@@ -99,7 +99,7 @@ class _MemoryFiles(apsw.VFS):
 
 
 class _MemoryFile:
-    """One of them. That it does not have what writes is well: it would be a mistake of ours."""
+    """One of these files. It has no methods that write: calling one would be a bug."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -120,7 +120,7 @@ class _MemoryFile:
         return False
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        """There is nothing to be synced."""
+        """There is nothing to sync."""
 
     def xFileControl(self, op: int, pointer: int) -> bool:  # noqa: N802
         return False

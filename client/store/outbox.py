@@ -1,8 +1,8 @@
 """Messages to be sent, until the server has answered.
 
-Owns: the outbox rows; when they go is in `client.mail.outbox`.
+Owns: the outbox rows; `client.mail.outbox` decides when they are sent.
 Promises: a message that is kept stays until `stored`, `set_aside` or `returned`; the oldest is
-given first.
+returned first.
 Exposure: as `client.store.home_store`.
 """
 
@@ -35,17 +35,17 @@ class OutboxRow(NamedTuple):
     carries: int | None = None
     """The number of the shared key in it."""
     under: int | None = None
-    """The number of the shared key that it is encrypted under; also None in a store of
-    before that was noted.
+    """The number of the shared key that it is encrypted under; also None in a store of an earlier
+    version.
     """
     tried_at: int | None = None
-    """Unix ms: when it was first sent with no answer to it. None: the server surely does
+    """Unix ms of its first attempt without an answer. None: the server definitely does
     not have it.
     """
     again: bool = False
-    """The server has acknowledged it before, and was put back to an earlier state since."""
+    """The server had acknowledged it, and was restored to an earlier state since."""
     damaged: bool = False
-    """Sealed, and altered or moved since: there is no content."""
+    """Sealed, and altered or moved since: the content is missing."""
 
 
 class OutboxTable:
@@ -100,7 +100,7 @@ class OutboxTable:
             return number
 
     def add_again(self, row: AcknowledgedRow, recipient: ClientId, body: bytes | str, now: int) -> None:
-        """Keep a message to be sent that is possibly lost, under its number and token: the content,
+        """Keep a possibly lost message to be sent again, under its number and token: the content,
         or the spool file.
 
         Nothing happens if it is not marked any more.
@@ -130,7 +130,7 @@ class OutboxTable:
         self._spools.forget(spool)
 
     def waiting_count(self) -> int:
-        """How many outgoing messages have no answer."""
+        """Return how many outgoing messages have no answer."""
         return int(self._database.value("SELECT count(*) FROM outbox WHERE problem IS NULL") or 0)
 
     def is_waiting(self, number: int) -> bool:
@@ -138,7 +138,7 @@ class OutboxTable:
         return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL", number))
 
     def waiting(self) -> Iterator[OutboxRow]:
-        """What is to be sent, oldest first, one after the other."""
+        """Yield the messages to be sent, oldest first."""
         number = 0
         while rows := self._database.rows(
             # The columns are our own text, here and below.
@@ -162,7 +162,7 @@ class OutboxTable:
         )  # fmt: skip
 
     def failed(self) -> list[tuple[OutboxRow, str]]:
-        """What was refused for good, and why, oldest first."""
+        """Return what was refused for good, and why, oldest first."""
         query = f"SELECT {_COLUMNS}, problem FROM outbox WHERE problem IS NOT NULL ORDER BY number"  # noqa: S608
         rows = self._database.rows(query)
         failed = []
@@ -182,8 +182,8 @@ class OutboxTable:
         return self._outbox_row(rows[0]) if rows else None
 
     def encrypted_anew(self, row: OutboxRow, body: bytes | str, under: int) -> OutboxRow:
-        """Put another content of the same size, or its spool file, in the place of one
-        that waits; the new row.
+        """Replace the content of a waiting message by another one of the same size, or its spool
+        file; return the new row.
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._spools.brought_in([spool]), self._database.transaction():
@@ -198,20 +198,21 @@ class OutboxTable:
         return row._replace(content=content, spool=spool, under=under)
 
     def trying(self, number: int, now: int) -> None:
-        """It leaves now, for the first time since the server surely did not have it."""
+        """Note that it is being sent, for the first time since the server definitely did not have
+        it.
+        """
         with self._database.transaction():
             self._database.run("UPDATE outbox SET tried_at = ? WHERE number = ?", now, number)
 
     def surely_not_there(self, number: int) -> None:
-        """The server said that it did not take it."""
+        """Note that the server refused it."""
         with self._database.transaction():
             self._database.run("UPDATE outbox SET tried_at = NULL WHERE number = ?", number)
 
     def stored(self, number: int, message_id: int | None, now: int, digest: bytes | None = None) -> None:
-        """The server has it: it counts as acknowledged, and the key that it carried is used.
-
-        `message_id` None: the one of before still holds. `digest`: of a file, the SHA-256 of its
-        content as it was sent.
+        """Note that the server has it: it counts as acknowledged, and the key that it carried is
+        used. `message_id` None: the earlier one is still valid. `digest`: of a file, the SHA-256 of
+        its content as it was sent.
         """
         spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
         with self._database.transaction():
@@ -230,7 +231,7 @@ class OutboxTable:
         self._spools.forget(spool)
 
     def returned(self, number: int, now: int) -> None:
-        """It can't be sent again now: it is marked as possibly lost, as before."""
+        """Note that it can't be sent again now: it is marked as possibly lost, as before."""
         spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
         with self._database.transaction():
             self._acknowledged.keep(number, None, now, lost=True)
@@ -242,14 +243,16 @@ class OutboxTable:
         return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ?", number))
 
     def set_aside(self, number: int, problem: str) -> None:
-        """The server refused it for good: keep it aside, and stop using the key that it carried."""
+        """Note that the server refused it for good: set it aside, and stop using the key that it
+        carried.
+        """
         spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
         with self._database.transaction():
             self._database.run(
                 "UPDATE shared_key SET usable = 0 WHERE number = (SELECT shared_key FROM outbox WHERE number = ?)",
                 number,
             )
-            # The user still has the file that a spooled content was made from.
+            # The user still has the file from which spooled content was made.
             recipient = self._database.value("SELECT recipient FROM outbox WHERE number = ?", number)
             sealed = self._sealing.seal(OUTBOX_PROBLEM, paths.plain(problem), number, recipient)
             self._database.run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", sealed, number)
@@ -257,5 +260,5 @@ class OutboxTable:
         self._spools.forget(spool)
 
     def spooled(self) -> list[str]:
-        """Name the large contents that are still needed."""
+        """Return the names of the large contents that are still needed."""
         return [row[0] for row in self._database.rows("SELECT spool FROM outbox WHERE spool IS NOT NULL")]

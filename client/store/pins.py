@@ -35,13 +35,13 @@ class PinTable:
         self._database = database
 
     def of_name(self, name: str) -> PinRow | None:
-        """Who was met under a name."""
-        # A name that is typed may be anything.
+        """Return who was met under a name."""
+        # A typed name may be anything.
         rows = self._database.rows("SELECT * FROM pin WHERE name = ?", name) if paths.is_utf8(name) else []
         return PinRow(*rows[0]) if rows else None
 
     def of_id(self, client_id: ClientId) -> PinRow | None:
-        """Who was met with an id."""
+        """Return who was met with an id."""
         rows = self._database.rows("SELECT * FROM pin WHERE client_id = ?", client_id)
         return PinRow(*rows[0]) if rows else None
 
@@ -68,7 +68,7 @@ class PinTable:
             return True
 
     def offer(self, client_id: ClientId, offered: ClientId | None, key: PublicKey | None, since: int | None) -> None:
-        """Keep what the server names now for somebody who is pinned; None: the same."""
+        """Record what the server names now for a pinned user; None: the same as pinned."""
         with self._database.transaction():
             self._database.run(
                 "UPDATE pin SET offered_id = ?, offered_key = ?, offered_since = ? WHERE client_id = ?",
@@ -79,7 +79,7 @@ class PinTable:
             )
 
     def replace(self, old: ClientId, client_id: ClientId, name: str, key: PublicKey, now: int) -> None:
-        """Pin another id and key for a name, and use no symmetric key of before for sending."""
+        """Pin another id and key for a name, and stop using earlier symmetric keys for sending."""
         with self._database.transaction():
             self._database.run("DELETE FROM pin WHERE client_id IN (?, ?) OR name = ?", old, client_id, name)
             self._database.run(
@@ -106,7 +106,7 @@ class PinTable:
             )
 
     def verify(self, client_id: ClientId, key: PublicKey, now: int) -> None:
-        """Note that a pin was compared: that of this key alone."""
+        """Record that a pin was compared: only if it still has this key."""
         with self._database.transaction():
             self._database.run(
                 "UPDATE pin SET verified_at = ? WHERE client_id = ? AND public_key = ?", now, client_id, key

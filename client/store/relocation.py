@@ -1,10 +1,9 @@
-"""What a home's store says of its server, and the change to another one.
-
-Owns: that change, in one transaction over all tables; the note of the account that was left.
-Promises: before the commit everything is as it was, and after it everything is of the new server;
-the files that go with it are in `rewrite`, from where whoever opens the home next writes them
-(`client.store.sealing`). Messages, keys, contacts, and whom the user has compared or silenced stay.
-Exposure: the new server's id, generation and pins are what it said when the account signed in.
+"""The change of a home's store to another server. Owns: that change, in one transaction over all
+tables; the record of the account that was left. Promises: before the commit everything is as it
+was, and after it everything belongs to the new server. The changed identity files are in `rewrite`;
+whoever opens the home next writes them (`client.store.sealing`). Messages, keys, contacts, verified
+keys, and blocked or muted senders stay.
+Exposure: the new server's id, generation and pins are what it named when the account signed in.
 
     table          afterwards
     ────────────   ──────────────────────────────────────────────────────────────────────────────────
@@ -34,7 +33,7 @@ from common.server_address import ServerAddress, parse_address
 from common.values import ClientId, Username, client_id_from_hex
 
 _LEFT: Final = "left_account"
-"""The setting that notes the account that was left."""
+"""The setting that records the account that was left."""
 
 
 class LeftAccount(NamedTuple):
@@ -47,12 +46,12 @@ class LeftAccount(NamedTuple):
     server: ServerRow | None
     """None: it never signed in."""
     moved_to: str
-    """HOST:PORT of the server that the account moved to."""
+    """HOST:PORT of the server to which the account moved."""
     deleted: bool = False
-    """It is not there any more."""
+    """Whether it was deleted."""
 
     def text(self) -> str:
-        """Return it as the setting keeps it."""
+        """Return it in the form of the setting."""
         server = None if self.server is None else [self.server.server_id.hex(), self.server.generation]
         fields = [str(self.address), self.name, self.client_id.hex(), server, self.moved_to, self.deleted]
         return json.dumps(fields)
@@ -82,21 +81,21 @@ def left_account(store: Store) -> LeftAccount | None:
 
 
 def note_deletion(store: Store, left: LeftAccount) -> None:
-    """The account that the last move left is deleted."""
+    """Note that the account that the last move left is deleted."""
     store.settings.put(_LEFT, left._replace(deleted=True).text())
 
 
 class Relocation(NamedTuple):
-    """What is true at the new server."""
+    """The account at the new server."""
 
     name: Username
     client_id: ClientId
     server: ServerRow | None
     """None: the account did not sign in."""
     settings: Mapping[str, str | None]
-    """Those that are of the server; None: there is none of that name."""
+    """Settings of the server; None: there is none of that name."""
     files: Mapping[str, str]
-    """The files of the home that change with it."""
+    """The home's files that change with it."""
 
 
 def relocate(store: Store, new: Relocation, left: LeftAccount, set_aside_because: str | None) -> None:
@@ -130,7 +129,7 @@ def _put_settings(store: Store, settings: Iterable[tuple[str, str | None]]) -> N
 
 
 def _set_aside(store: Store, because: str | None) -> None:
-    """Their large contents are removed when nobody has referred to them for a while."""
+    """Their large contents are removed once nothing has referred to them for a while."""
     database = store.database
     waiting = database.rows("SELECT number, recipient, shared_key FROM outbox WHERE problem IS NULL")
     assert because is not None or not waiting
@@ -143,8 +142,8 @@ def _set_aside(store: Store, because: str | None) -> None:
 
 
 def _rename_self(store: Store, left: LeftAccount, new: Relocation) -> None:
-    """The pin of notes to oneself goes along, unless the new name is the one of somebody who is
-    known: then the next note sees to it.
+    """Keep the pin of notes to oneself, unless the new name is that of a known user: then the next
+    note makes a new pin.
     """
     database = store.database
     database.run(

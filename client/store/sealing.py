@@ -1,10 +1,10 @@
 """The passphrase of store.db: which columns are secret, and how each is sealed for its place.
 
 Owns: the list of secrets, the wrapped data key, and the change from sealed to clear and back.
-Promises: with a passphrase no secret is in the clear, and one that was altered or moved is found,
-and not believed. One commit decides a change: with it the identity files as they are to be go into
-`rewrite`; from there they are written by whoever opens the home next, so that no crash leaves the
-two apart.
+Promises: with a passphrase no secret is unencrypted, and one that was altered or moved is detected
+and not used. One commit decides a change: it puts the new texts of the identity files into
+`rewrite`, from where whoever opens the home next writes them, so that store and files agree after
+any crash.
 Exposure: reads what somebody who can write to the home may have altered.
 """
 
@@ -21,10 +21,10 @@ from client.store.database import Database, SqlValue
 
 
 class Secret(NamedTuple):
-    """A column that is sealed if the home has a passphrase, and what its rows are known by.
+    """A column that is sealed if the home has a passphrase, and the columns that identify its rows.
 
     A sealed text is stored as base64. The columns in `known_by` never change in a row; they are
-    authenticated with the secret, so that it opens in its own row alone.
+    authenticated with the secret, so that it opens only in its own row.
     """
 
     table: str
@@ -32,7 +32,7 @@ class Secret(NamedTuple):
     known_by: tuple[str, ...]
 
     def place(self, *values: SqlValue) -> bytes:
-        """What is authenticated with the secret of one row."""
+        """Return what is authenticated with the secret of one row."""
         assert len(values) == len(self.known_by)
         told = [value.hex() if isinstance(value, bytes) else str(value) for value in values]
         return "\0".join((self.table, self.column, *told)).encode("utf-8")
@@ -52,8 +52,8 @@ SECRETS: Final = (
     SENT_PROBLEM,
 )  # fmt: skip
 ERASE_DUE: Final = "erase_due"
-"""The setting that says: what lay here before the passphrase changed may still be in the
-file's free space.
+"""The setting that says that content from before the passphrase changed may still be in the file's
+free space.
 """
 
 
@@ -64,7 +64,7 @@ class Sealing:
         self.database = database
         self._random_bytes = random_bytes
         self._key: DataKey | None = None if unlocked is None else unlocked._key
-        # Nobody changes it while we have the store open.
+        # It does not change while we have the store open.
         self.wrapped = self._wrapped_key()
 
     @property
@@ -78,7 +78,7 @@ class Sealing:
         return self.wrapped is not None and self._key is None
 
     def unlock(self, passphrase: str) -> None:
-        """Take the passphrase. Raises `PassphraseWrong`."""
+        """Unlock with the passphrase. Raises `PassphraseWrong`."""
         assert self.wrapped is not None
         key = DataKey.unwrap(self.wrapped, passphrase, self._random_bytes)
         if key is None:
@@ -96,7 +96,7 @@ class Sealing:
         """
         key = None if passphrase is None else self._unlocked() or DataKey.new(self._random_bytes)
         wrapped = None if passphrase is None or key is None else key.wrap(passphrase)
-        # What is overwritten leaves nothing in the pages.
+        # Overwritten content leaves nothing in the pages.
         self.database.overwrite_freed()
         with self.database.transaction():
             if (key is None) != (self._key is None):
@@ -141,19 +141,19 @@ class Sealing:
         return bool(self.database.rows("SELECT 1 FROM rewrite LIMIT 1"))
 
     def settle(self, write: Callable[[str, str], None]) -> None:
-        """Have the files written that the last change of the passphrase, or of the server, left to
-        be written.
+        """Write the files that the last change of the passphrase, or of the server, left to be
+        written.
         """
         if not self.is_unsettled:
             return
-        # Within the transaction, so that nobody else does the same.
+        # Within the transaction, so that no other process does the same.
         with self.database.transaction():
             for name, content in self.database.rows("SELECT name, content FROM rewrite"):
                 write(name, content)
             self.database.run("DELETE FROM rewrite")
 
     def damaged_rows(self) -> list[str]:
-        """Look at every secret; name the rows whose one was altered, moved or broken:
+        """Check every secret; return the rows where one was altered, moved or damaged:
         `inbox 12`.
         """
         key, found = self._unlocked(), []

@@ -25,8 +25,8 @@ class Outgoing(NamedTuple):
 
 
 class SentRow(NamedTuple):
-    """An outgoing text or file as the history has it. With neither `stored_at` nor `problem` it
-    waits if `waiting`, and else nobody knows whether the server has it.
+    """An outgoing text or file in the history. With neither `stored_at` nor `problem` it waits if
+    `waiting`; otherwise it is unknown whether the server has it.
     """
 
     number: int
@@ -43,7 +43,7 @@ class SentRow(NamedTuple):
     after: int
     """The number of the newest message that had been received when it was queued."""
     lost: bool = False
-    """The server had it, and was put back to an earlier state since: it is possibly lost."""
+    """The server had it, and was restored to an earlier state since: it is possibly lost."""
     damaged: bool = False
     """Sealed, and altered or moved since."""
 
@@ -56,13 +56,13 @@ class SentTable:
         self._sealing = sealing
 
     def add(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int) -> int:
-        """Note a message that is sent without the outbox. Gives its number in the history."""
+        """Add a message that is sent without the outbox. Returns its number in the history."""
         with self._database.transaction():
             return self.insert(recipient, kind, outgoing, now, None)
 
     def insert(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int, outbox: int | None) -> int:
-        """Note a message, within a transaction, with its outbox number if it has one. Gives its
-        number here.
+        """Add a message, within a transaction, with its outbox number if it has one. Returns its
+        number in the history.
         """
         number = self._database.next_number("sent")
         self._database.run(
@@ -86,7 +86,7 @@ class SentTable:
             )
 
     def failed(self, number: int, problem: str) -> None:
-        """The server surely does not have it."""
+        """Note that the server definitely does not have it."""
         with self._database.transaction():
             self.set_problem(number, problem)
 

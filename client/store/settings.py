@@ -1,8 +1,8 @@
-"""What store.db remembers by name, and the server that this identity has signed in to.
+"""Named settings in store.db, and the server to which this identity has signed in.
 
 Owns: the settings, among them the cursor of `watch`, and how far the server's mail was fetched.
 Promises: as `client.store`.
-Exposure: the server's id and generation are what it said at the proof.
+Exposure: the server's id and generation are what it named at the proof.
 """
 
 from typing import Final, NamedTuple
@@ -78,8 +78,8 @@ class ServerTable:
     def remember(self, server_id: bytes, generation: int, now: int) -> int:
         """Note a proof; return how many messages are possibly lost by that.
 
-        Another generation is a store with a history of its own: it numbers mail in its own way, and
-        need not have what was acknowledged under the one before.
+        Another generation is a store with a history of its own: its numbers of mail are its own,
+        and it may lack what was acknowledged under the previous one.
         """
         known = self.known()
         if known is not None and known.generation == generation:

@@ -1,9 +1,9 @@
-"""Whom this home has blocked or muted, and what of that the server knows.
+"""Senders whom this home has blocked or muted, and what the server knows of it.
 
 Owns: the table `silenced`.
-Promises: what is here holds whatever the server knows; what it is not told yet is told at the next
-sign-in.
-Exposure: ids alone; names are the contacts'.
+Promises: it is in effect whatever the server knows; what the server does not know yet, it is told
+at the next sign-in.
+Exposure: holds only ids; names are the contacts'.
 
     blocked  told            means
     ───────  ──────────────  ─────────────────────────────────────────────────────────────────
@@ -44,7 +44,7 @@ class SilencedTable:
         return self._rows("blocked OR muted")
 
     def owed(self, generation: int) -> list[SilencedRow]:
-        """Those of whom a server's store of this generation is to be told."""
+        """Those about whom a server's store of this generation is to be told."""
         return [row for row in self._rows("blocked OR told <> 0") if not (row.blocked and row.told == generation)]
 
     def _rows(self, condition: str) -> list[SilencedRow]:
@@ -54,18 +54,18 @@ class SilencedTable:
         return [SilencedRow(one, bool(blocked), bool(muted), told) for one, blocked, muted, told in rows]
 
     def of_id(self, client_id: ClientId) -> SilencedRow:
-        """What is known of somebody."""
+        """Return a sender's row."""
         rows = self._database.rows("SELECT blocked, muted, told FROM silenced WHERE client_id = ?", client_id)
         blocked, muted, told = rows[0] if rows else (0, 0, _NOTHING_TOLD)
         return SilencedRow(client_id, bool(blocked), bool(muted), told)
 
     def is_silent(self, client_id: ClientId) -> bool:
-        """Whether messages of somebody are not announced."""
+        """Whether a sender's messages are not announced."""
         row = self.of_id(client_id)
         return row.blocked or row.muted
 
     def block(self, client_id: ClientId, *, blocked: bool) -> bool:
-        """Block somebody, or no longer; return whether that changed anything."""
+        """Block or unblock a sender; return whether that changed anything."""
         with self._database.transaction():
             before = self.of_id(client_id)
             if before.blocked == blocked:
@@ -76,7 +76,7 @@ class SilencedTable:
         return True
 
     def mute(self, client_id: ClientId, *, muted: bool) -> bool:
-        """Mute somebody, or no longer; return whether that changed anything."""
+        """Mute or unmute a sender; return whether that changed anything."""
         with self._database.transaction():
             before = self.of_id(client_id)
             if before.muted == muted:
@@ -85,7 +85,7 @@ class SilencedTable:
         return True
 
     def move(self, old: ClientId, client_id: ClientId) -> None:
-        """Somebody has another id now: what held for the old one holds for it."""
+        """Apply the state of a sender's old id to the new one."""
         with self._database.transaction():
             before = self.of_id(old)
             if before.blocked or before.muted:
@@ -94,7 +94,7 @@ class SilencedTable:
                 self._database.run("DELETE FROM silenced WHERE client_id = ?", old)
 
     def was_told(self, row: SilencedRow, generation: int) -> None:
-        """The server's store of this generation knows what the row says."""
+        """Note that the server's store of this generation knows what the row says."""
         with self._database.transaction():
             now = self.of_id(row.client_id)
             if now.blocked == row.blocked:

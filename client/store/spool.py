@@ -1,11 +1,11 @@
 """Large contents, in files of their own beside the database.
 
 Owns: the spool folder.
-Promises: what `keep` was called for is on disk; a file that no row refers to is removed, once it is
-old enough that nobody can be about to refer to it. Whatever name a store holds, nothing but a file
-of this folder that has our own form of name is opened or removed.
-Exposure: holds contents as they came or go, encrypted by the sender. A store that somebody else
-made holds any names.
+Promises: after `keep`, content is on disk. A file that no row refers to is removed once it is so
+old that no process can be about to refer to it. Whatever name a store holds, only files of this
+folder with our own form of name are opened or removed.
+Exposure: holds contents as they are received or sent, encrypted by the sender. A store that
+somebody else made may hold any names.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ _NAME: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def spool_name(name: object) -> str:
-    """Check the name of a spool file as a store holds it. Raises `StoreUnusable` for what
-    we never made.
+    """Check the name of a spool file in a store. Raises `StoreUnusable` for a name that this
+    program never makes.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise StoreUnusable(
@@ -39,7 +39,7 @@ def spool_name(name: object) -> str:
 
 
 class SpoolFile:
-    """A large content on its way to disk. `keep` makes it last; without it nothing stays."""
+    """Large content on its way to disk. `keep` makes it permanent; without it, nothing stays."""
 
     def __init__(self, folder: Path) -> None:
         self.name = secrets.token_hex(16)
@@ -66,7 +66,7 @@ class SpoolFile:
         return self.name
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Remove the file."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -78,11 +78,11 @@ class Spools:
         self._folder = folder
 
     def new(self) -> SpoolFile:
-        """Begin to keep a large content. Raises `StoreUnusable`."""
+        """Begin to store large content. Raises `StoreUnusable`."""
         return SpoolFile(self._folder)
 
     def read(self, name: str, chunk: int) -> Iterator[bytes]:
-        """Return a kept large content in parts. Raises `StoreUnusable`."""
+        """Yield stored large content in parts. Raises `StoreUnusable`."""
         path = self._folder / spool_name(name)
         with told(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -91,26 +91,28 @@ class Spools:
                 yield data
 
     def forget(self, name: object) -> None:
-        """Remove a content, if there is one."""
+        """Remove a file, if there is one."""
         if name is not None:
             with told(self._folder):
                 (self._folder / spool_name(name)).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def brought_in(self, names: Iterable[str | None]) -> Iterator[None]:
-        """Around the transaction that brings contents in: they are removed if it surely failed."""
+        """Around the transaction that refers to new contents: they are removed if it definitely
+        failed.
+        """
         try:
             yield
         except StoreUnusable:
-            # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody
-            # refers to.
+            # After anything else, such as an interrupt, it may be committed. `sweep` finds files
+            # that nothing refers to.
             for name in names:
                 self.forget(name)
             raise
 
     def sweep(self, known: Collection[str], now: int) -> None:
-        """Remove what is not known: a crash left it. Young ones stay: another process may
-        be about to send them.
+        """Remove unknown files, which a crash left. Young ones stay: another process may be about
+        to send them.
         """
         with told(self._folder):
             if self._folder.is_dir():

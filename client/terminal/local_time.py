@@ -1,7 +1,6 @@
-"""A moment as a person reads it, whatever number it came as.
-
-Owns: how a time is shown. Promises: one that no calendar has is shown as unknown, and breaks
-nothing: a server, or whoever altered a store, may name any number.
+"""Times as a person reads them, whatever number they came as. Owns: how a time is shown. Promises:
+a time outside the calendar is shown as unknown: a server, or whoever altered a store, may name any
+number.
 Exposure: shows numbers that strangers chose.
 """
 
@@ -12,7 +11,7 @@ UNKNOWN: Final = "unknown time"
 
 
 def local(milliseconds: int) -> datetime | None:
-    """Return the local time of Unix milliseconds; None for one that no calendar has."""
+    """Return the local time of Unix milliseconds; None for a time outside the calendar."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000).astimezone()
     except (ValueError, OverflowError, OSError):

@@ -1,10 +1,9 @@
-"""Letters that look like others, and characters that show nothing: what a line reads like to a
-person.
+"""Look-alike and invisible characters: what a line reads like to a person.
 
 Owns: which characters are invisible, and which look like the letters of a message's frame.
-Promises: `reads_like` gives the same for two beginnings that a person can't tell apart on a screen,
-as far as Unicode's own data goes; its cost does not depend on how long a line is.
-Exposure: fed with texts that strangers chose.
+Promises: `reads_like` returns the same for two beginnings that a person can't tell apart on a
+screen, as far as Unicode's own data goes; its cost does not depend on how long a line is.
+Exposure: gets texts that strangers chose.
 
 Sources: Default_Ignorable_Code_Point of DerivedCoreProperties.txt; confusables.txt (Unicode
 Technical Standard 39), those of the frame's letters which the rules of `_looks` do not find by
@@ -20,7 +19,7 @@ IGNORABLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Code points that show nothing if they are not understood."""
+"""Code points that are invisible if they are not supported."""
 _ALIKE: Final = {
     "f": (
         "\u017f\u03dc\u0584\u15b4\u1e9d\ua4dd\uab35\U00010287\U000102a5\U00010525\U000118a2\U000118c2"
@@ -60,18 +59,16 @@ _ALIKE: Final = {
 }
 _PROTOTYPES: Final = {letter: prototype for prototype, letters in _ALIKE.items() for letter in letters}
 _NAMED: Final = re.compile(r"(?:.* )?LETTER (?:SMALL CAPITAL )?([A-Z])(?: WITH .*)?")
-"""A letter of whatever script, size or ornament that has a Latin letter's name, as
-Cyrillic o has.
-"""
+"""A letter of any script, size or ornament that has a Latin letter's name, such as Cyrillic o."""
 _BLANK: Final = "\u2800"
-"""Braille without a dot: a letter, and nothing is to be seen."""
+"""Braille without a dot: a letter that is invisible."""
 
 
 def reads_like(line: str, most: int) -> str:
     """Return the first `most` characters of a line as a person reads them.
 
-    Small Latin letters if they look like such, nothing invisible, no accents, no spaces; of several
-    dashes one, and no `>` before anything else.
+    Look-alikes become small Latin letters; invisible characters, accents and spaces are dropped;
+    several dashes become one, and a leading `>` is dropped.
     """
     read = ""
     for letter in line:
@@ -88,7 +85,7 @@ def reads_like(line: str, most: int) -> str:
 
 @functools.lru_cache(4096)
 def _looks(letter: str) -> str:
-    """Return what a letter looks like; nothing for what shows nothing."""
+    """Return what a letter looks like; empty if it is invisible."""
     return "".join([_prototype(part) for part in unicodedata.normalize("NFKD", letter)])
 
 

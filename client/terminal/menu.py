@@ -1,11 +1,10 @@
 """The numbered menu, as published.
 
-Owns: which number does what, what is asked for it, and how a failure is shown.
-Promises: after any failure, the menu again; the end of the input ends the program as 0 does. At a
-terminal, Ctrl-D at a question is the menu again, and an unknown name is said before anything else
-is asked for. On a pipe each choice takes the same lines whatever happens, so that a script stays in
-step.
-Exposure: fed by a person or by a script.
+Owns: which number does what, which questions it asks, and how a failure is shown. Promises: after
+any failure, the menu is shown again; the end of the input ends the program as 0 does. At a
+terminal, Ctrl-D at a question returns to the menu, and an unknown name is reported before anything
+else is asked. On a pipe each choice reads the same lines whatever happens, so that a script stays
+in step. Exposure: used by a person or a script.
 
 Source: docs/client-protocol.md, "The console".
 """
@@ -43,10 +42,9 @@ _EXIT: Final = "0"
 
 
 class Menu:
-    """Offers the choices until the user has enough.
-
-    `home` is None if nobody lives yet: then `open_home` is called for the first registration.
-    `unnamed_home` is the home if nobody named it: who registers is shown where it is.
+    """Offers the choices until the user leaves. `home` is None if there is no home yet: then
+    `open_home` is called for the first registration. `unnamed_home` is the home if the user did not
+    name it: a registration prints where it is.
     """
 
     def __init__(
@@ -89,7 +87,7 @@ class Menu:
                 try:
                     action()
                 except EndOfInput:
-                    # A terminal that has gone has no choice to give either.
+                    # A terminal that has gone gives no choice either.
                     if not self._console.terminal:
                         return 0
                 except KeyboardInterrupt:
@@ -97,7 +95,7 @@ class Menu:
                 except MessageUError as error:
                     self._tell(error)
                 except BrokenPipeError:
-                    # Nobody reads what is printed any more.
+                    # The output has no reader any more.
                     raise
                 except OSError as error:
                     self._console.say(f"The system refused: {error}.")
@@ -115,7 +113,7 @@ class Menu:
 
     @property
     def _home(self) -> OpenHome:
-        """The home of somebody. Raises `NotRegistered` if nobody lives yet."""
+        """Return the home. Raises `NotRegistered` if there is none yet."""
         if self._opened is None:
             raise no_identity()
         return self._opened
@@ -196,7 +194,9 @@ class Menu:
         return self._console.ask(_ASK_NAME).strip()
 
     def _ask_recipient(self) -> str:
-        """Ask for a name before something else; a person hears at once that nobody has it."""
+        """Ask for a name before anything else; at a terminal, an unknown name is reported
+        at once.
+        """
         name = self._ask_name()
         if self._console.terminal:
             self._home.directory.contact(name)
@@ -217,8 +217,7 @@ class Menu:
         try:
             sent = self._home.key_exchange.send_key(name)
         except NoPublicKey:
-            # A script fetches it by itself, with 130, as the published flow has it; a person is
-            # spared that.
+            # A script fetches it itself, with 130, as in the published flow; a person need not.
             if not self._console.terminal:
                 raise
             self._home.directory.fetch_public_key(name)

@@ -1,16 +1,14 @@
-r"""Making harmless what strangers wrote, before it reaches a terminal.
+r"""Sanitizing what strangers wrote, before it reaches a terminal.
 
 Owns: which characters are shown as escapes.
 Promises: no control or invisible format character passes.
-Exposure: fed with names and texts that strangers chose.
-
-What is made visible: control characters (C0, C1, DEL, so every escape sequence), and characters
-that show nothing, bidirectional controls among them, as \x1b, \u202e; a path's byte E9 that is not
-UTF-8, as \udce9. What is needed to write a language or an emoji (joiners, variation selectors)
-stays. A text keeps its line feeds (CRLF becomes one) and tabs. A text can't pretend to end its
-message and begin another one: a line in it that reads like the frame's `From:`, `Content:` or
-`-----<EOM>-----`, in whatever letters (`client.terminal.look_alikes`), gets a `>` in front, as mail
-programs do.
+Exposure: gets names and texts that strangers chose. Made visible are control characters (C0, C1,
+DEL, so every escape sequence), and invisible characters, bidirectional controls among them, as
+\x1b, \u202e; a path's byte E9 that is not UTF-8, as \udce9. Characters that are needed to write a
+language or an emoji (joiners, variation selectors) stay. A text keeps its line feeds (CRLF becomes
+one) and tabs. A text can't pretend to end its message and begin another one: a line in it that
+reads like the frame's `From:`, `Content:` or `-----<EOM>-----`, in whatever letters
+(`client.terminal.look_alikes`), gets a `>` in front, as mail programs do.
 
 Source: docs/client-protocol.md, "The console".
 """
@@ -24,8 +22,8 @@ from client.terminal.look_alikes import IGNORABLE, reads_like
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _WRITTEN: Final = re.compile("[\u200c\u200d\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""They show nothing by themselves, and are needed to write Persian or Mongolian, or one
-emoji out of several.
+"""Invisible by themselves, but needed to write Persian or Mongolian, or to join several emoji into
+one.
 """
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9.+@'_-]+")
 _FRAME_LINE: Final = re.compile(r"from:|content:|-<eom>")
@@ -33,19 +31,19 @@ _LONGEST_FRAME_LINE: Final = len("content:")
 
 
 def visible_line(text: str) -> str:
-    """Return a text for one line of the terminal: no control or format character stays."""
+    """Return a text for one line of the terminal, without control or format characters."""
     if text.isprintable() and not IGNORABLE.search(text):
         return text
     return "".join([_visible(letter) for letter in text])
 
 
 def visible_name(name: str) -> str:
-    """Return a name that others chose, as it is shown where marks and text of ours follow on the
-    same line.
+    """Return a name that others chose, in the form for a line on which our own marks and text
+    follow.
 
     A name may hold spaces, brackets and colons: one that holds more than letters, digits and
-    `.+@'_-` is shown in quotes, so that nobody's name reads like another one's with a mark behind
-    it, or like a message.
+    `.+@'_-` is shown in quotes, so that no name reads like another one with a mark after it, or
+    like a message.
     """
     if _PLAIN_NAME.fullmatch(name):
         return name
@@ -54,17 +52,17 @@ def visible_name(name: str) -> str:
 
 
 def marked(name: str, mark: str | None) -> str:
-    """Return a name with what is to be known of it behind, such as `verified`."""
+    """Return a name followed by a mark, such as `verified`."""
     return visible_name(name) if mark is None else f"{visible_name(name)} [{mark}]"
 
 
 def command(verb: str, name: str, option: str = "") -> str:
-    """Return a command about a name as a person may type it, or paste it, whatever the name makes
-    of a shell.
+    """Return a command about a name, safe to type or paste into a shell whatever the name
+    contains.
     """
     words = ["messageu", verb, *([option] if option else [])]
     argument = shlex.quote(visible_line(name))
-    # Behind `--` nothing is an option.
+    # After `--` nothing is an option.
     words = [*words, "--", argument] if name.startswith("-") else [*words[:2], argument, *words[2:]]
     return f"`{' '.join(words)}`"
 
@@ -90,5 +88,5 @@ def _visible(letter: str) -> str:
 
 
 def _quote(line: str) -> str:
-    """Return what precedes a line of a text."""
+    """Return the prefix of a line of a text."""
     return ">" if _FRAME_LINE.match(reads_like(line, _LONGEST_FRAME_LINE)) else ""

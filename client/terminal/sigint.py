@@ -1,11 +1,11 @@
-"""Signals that end the program: Ctrl-C is never swallowed, and who is ended cleans up first.
+"""Signals that end the program: Ctrl-C is never lost, and an ended program cleans up first.
 
 Owns: what SIGINT, SIGTERM and SIGHUP do in the client's programs.
-Promises: SIGINT ends in a `KeyboardInterrupt` that somebody hears of, the others in an `Ended`:
-what is half written is removed, and then the program dies of that very signal, as whoever sent it
-expects. Python ignores an exception that is raised while it works for itself, and goes on: in a
-finalizer, or in a callback of a weak reference, such as each import has. There a signal comes again
-a moment later, until it is heard.
+Promises: SIGINT raises a `KeyboardInterrupt` that reaches the program, the others an `Ended`:
+half-written files are removed, and then the program dies of that very signal, as its sender
+expects. Python ignores an exception that is raised in a finalizer, or in the callback of a weak
+reference, such as each import has, and continues. There the signal is sent again a moment later,
+until it gets through.
 Exposure: none.
 """
 
@@ -24,9 +24,7 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Ended(SystemExit):
-    """Somebody ends the program with a signal. A `SystemExit`, so that no event loop
-    keeps it to itself.
-    """
+    """The program is ended by a signal. A `SystemExit`, so that no event loop swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -34,8 +32,8 @@ class Ended(SystemExit):
 
 
 def install() -> None:
-    """Take Ctrl-C over from Python's own handler; one that somebody chose, or that
-    ignores the signal, stays.
+    """Replace Python's own handler of Ctrl-C; a handler that was chosen, or that ignores the
+    signal, stays.
     """
     if _at_home() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -43,8 +41,8 @@ def install() -> None:
 
 
 def install_end() -> None:
-    """Have SIGTERM and SIGHUP raise `Ended`; a handler that somebody chose, or that
-    ignores the signal, stays.
+    """Make SIGTERM and SIGHUP raise `Ended`; a handler that was chosen, or that ignores the signal,
+    stays.
     """
     if _at_home():
         _hear_what_is_ignored()
@@ -55,7 +53,7 @@ def install_end() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Put off Ctrl-C and the other signals that we take until the end of the block, where the first
+    """Defer Ctrl-C and the other signals that we handle until the end of the block, where the first
     one that came is raised.
     """
     ours = [number for number in (signal.SIGINT, *_ENDING) if signal.getsignal(number) in {_interrupt, _end}]
@@ -72,15 +70,13 @@ def held() -> Iterator[None]:
 
 
 def over() -> None:
-    """The exit code is settled: a further Ctrl-C, of an impatient person, changes nothing
-    any more.
-    """
+    """The exit code is decided: from now on a further Ctrl-C changes nothing."""
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def die_of(number: int) -> None:
-    """End the program by the signal that it was sent, everything being cleaned up."""
+    """End the program by the signal that it was sent, after everything was cleaned up."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
@@ -90,7 +86,7 @@ def _at_home() -> bool:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    # A second one must not break off the cleaning up.
+    # A second signal must not interrupt the cleaning up.
     for one in _ENDING:
         signal.signal(one, signal.SIG_IGN)
     raise Ended(number)
@@ -101,8 +97,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _hear_what_is_ignored() -> None:
-    """Have Python's hook for ignored exceptions, `sys.unraisablehook`, send a signal
-    again that ended there.
+    """Make Python's hook for ignored exceptions, `sys.unraisablehook`, send a signal again that
+    ended there.
     """
     before = sys.unraisablehook
     if getattr(before, "__module__", None) == __name__:
@@ -122,7 +118,7 @@ def _hear_what_is_ignored() -> None:
 
 
 def _again(number: int) -> None:
-    """Have the signal come again a moment later: Python is still at what it does for itself."""
+    """Send the signal again a moment later: Python is still in its own code."""
     again = threading.Timer(_MOMENT, signal.pthread_kill, (threading.main_thread().ident, number))
     again.daemon = True
     again.start()

@@ -1,8 +1,8 @@
 """Breaking lines at spaces, where a terminal would break them anywhere.
 
-Owns: how wide a text is on a terminal, and where a line that is too long for it goes on.
-Promises: nothing but spaces at a break is lost; a word that is wider than the terminal is left to
-the terminal, so that paths and addresses can be copied whole.
+Owns: how wide a text is on a terminal, and where a line that is too long is broken. Promises: only
+spaces at a break are lost; a word that is wider than the terminal is left to the terminal, so that
+paths and addresses can be copied whole.
 
 Source: docs/screens.md.
 """
@@ -13,7 +13,7 @@ import unicodedata
 from typing import Final, TextIO
 
 INDENT: Final = "    "
-"""Before what goes on: a message, or a sentence, begins at the left."""
+"""The indent of a continued line: a message, or a sentence, begins at the left."""
 _UNKNOWN: Final = 80
 _TAB: Final = 8
 _PARTS: Final = re.compile(r" *[^ ]+| +$")
@@ -21,7 +21,7 @@ _PARTS: Final = re.compile(r" *[^ ]+| +$")
 
 
 def columns_of(stream: TextIO) -> int | None:
-    """Return the width of the terminal behind a stream; None if there is none."""
+    """Return the width of a stream's terminal; None if it is not a terminal."""
     if not stream.isatty():
         return None
     try:
@@ -38,8 +38,8 @@ def width(text: str) -> int:
 
 
 def wrapped(text: str, columns: int | None, indent: str = INDENT) -> str:
-    """Break each line that is wider than `columns`; the rest of it goes on behind
-    `indent`. None: no terminal.
+    """Break each line that is wider than `columns`; its rest continues after `indent`. None: no
+    terminal.
     """
     if columns is None:
         return text

@@ -1,8 +1,8 @@
-"""What is in a terminal's queue: input that nobody has read yet.
+"""A terminal's input queue: input that has not been read yet.
 
 Owns: looking at the queue, without taking anything out of it.
-Promises: the terminal's settings are afterwards what they were before.
-Exposure: none; how much is there is all that is learned.
+Promises: the terminal's settings are the same afterwards. Exposure: none; only the amount of input
+is learned.
 
 Source: docs/client.md, "The numbered console".
 """
@@ -13,7 +13,7 @@ from typing import Final, TextIO
 
 _LOCAL_MODES: Final = 3
 _CHARACTERS: Final = 6
-"""Their places in what `termios.tcgetattr` gives."""
+"""Their positions in the result of `termios.tcgetattr`."""
 
 
 def is_queued(source: TextIO, patience: float) -> bool:
@@ -34,5 +34,5 @@ def is_queued(source: TextIO, patience: float) -> bool:
         finally:
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
     except (OSError, ValueError, termios.error):
-        # No terminal, or one that has gone: whoever reads from it finds that out.
+        # Not a terminal, or one that has gone: reading from it reports that.
         return False

@@ -1,8 +1,8 @@
 """Blocking and muting senders.
 
-Owns: the order of it: the home first, then the server.
-Promises: it holds in this home at once, whatever the server does; the server is told now if it can
-be, and else at the next sign-in (`client.connection.handshake`).
+Owns: the order: the home first, then the server.
+Promises: it takes effect in this home at once, whatever the server does; the server is told now if
+possible, otherwise at the next sign-in (`client.connection.handshake`).
 Exposure: none of its own.
 
 Source: docs/client.md, "Blocking and muting".
@@ -21,20 +21,20 @@ from common.values import ClientId
 
 
 class Told(Enum):
-    """How far the server has come."""
+    """What the server has been told."""
 
     YES = auto()
     LATER = auto()
-    """It could not be asked."""
+    """It could not be reached."""
     REFUSED = auto()
-    """It does not take it now: it knows nobody of that id, or the list is full."""
+    """It refuses it now: it does not know that id, or the list is full."""
     NEVER = auto()
     """It has no such request."""
 
 
 class Silenced(NamedTuple):
-    """What holds for a sender: blocked, muted, both or neither. `server_refuses`: the server knows
-    of the block, and keeps their messages away.
+    """A sender's state: blocked, muted, both or neither. `server_refuses`: the server knows of the
+    block, and keeps their messages away.
     """
 
     contact: Contact
@@ -44,7 +44,7 @@ class Silenced(NamedTuple):
 
 
 class Blocking:
-    """Whose messages this user does not want, or does not want to hear of."""
+    """The senders whom this user has blocked or muted."""
 
     def __init__(self, context: ClientContext, contacts: Contacts, directory: Directory) -> None:
         self._account, self._store, self._link, self._greeting = context
@@ -52,7 +52,8 @@ class Blocking:
         self._directory = directory
 
     def block(self, name: str, *, blocked: bool = True) -> tuple[Contact, Told]:
-        """Block a sender, or let them write again; how far the server has come.
+        """Block a sender, or let them write again; return the contact, and what the server was
+        told.
 
         Raises `NameUnknown`, and what asking for the list of users raises if the name is new.
         """
@@ -61,22 +62,22 @@ class Blocking:
         return contact, self._tell(contact)
 
     def mute(self, name: str, *, muted: bool = True) -> Contact:
-        """Announce nothing of a sender's, or announce it again. Raises what `block` raises."""
+        """Stop or resume announcing a sender's messages. Raises what `block` raises."""
         contact = self._directory.known(name)
         self._store.silenced.mute(contact.client_id, muted=muted)
         return contact
 
     def is_silent(self, client_id: ClientId) -> bool:
-        """Whether messages of somebody are not announced: they are muted, or blocked."""
+        """Whether a sender's messages are not announced: the sender is muted or blocked."""
         return self._store.silenced.is_silent(client_id)
 
     def all(self) -> list[Silenced]:
-        """Who is blocked or muted, by name."""
+        """Return the senders who are blocked or muted, by name."""
         found = [self._shown(row) for row in self._store.silenced.all()]
         return sorted(found, key=lambda one: one.contact.name)
 
     def state(self, contact: Contact) -> Silenced:
-        """What holds for somebody."""
+        """Return a sender's state."""
         return self._shown(self._store.silenced.of_id(contact.client_id))
 
     def _shown(self, row: SilencedRow) -> Silenced:
@@ -89,7 +90,7 @@ class Blocking:
         return server is None or any(row.client_id == client_id for row in self._store.silenced.owed(server.generation))
 
     def _tell(self, contact: Contact) -> Told:
-        # The sign-in tells what is owed: one that was before does not count.
+        # A new sign-in tells the server; an earlier one does not count.
         self._link.close()
         try:
             self._link.connect()

@@ -1,10 +1,9 @@
-"""Names, ids, public keys, shared keys: whom this home knows.
+"""Known users: names, ids, public keys, shared keys.
 
-Owns: which id a name means, which names are near to a mistyped one, which key encrypts and which
-may decrypt.
-Promises: a name means whom the server's last list gave it to; a key once shared is kept for
-decrypting.
-Exposure: names come from the server and are not checked; in a sentence they are made visible.
+Owns: which id a name means, which names are similar to a mistyped one, which key encrypts and which
+may decrypt. Promises: a name means the user to whom the server's last list assigns it; a shared key
+is kept for decrypting. Exposure: names come from the server and are not checked; in sentences they
+are sanitized.
 
 Source: docs/client-protocol.md, "Cryptography".
 """
@@ -23,8 +22,8 @@ from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3
 _LOOKED_AT: Final = 1_000
-"""Names on each side of a mistyped one that may be meant, and keys of a contact that files may be
-under.
+"""The most similar names on each side of a mistyped one, and the most keys of a contact that are
+tried for a file.
 """
 _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 
@@ -57,13 +56,12 @@ class Contacts:
         return None
 
     def unknown(self, name: str) -> NameUnknown:
-        """Say that nobody has this name, with the names that are near to it."""
+        """Make the error for an unknown name, with similar names."""
         if len(self._store.contacts.listed_as(name)) > 1:
             return NameUnknown(
                 "The server lists this name more than once.", "It can't be used until the server is repaired."
             )
-        # Of a very long list, what stands near to it in the alphabet, in this or the usual
-        # spellings.
+        # In a very long list, the names near it in the alphabet, in this or the usual spellings.
         spellings = dict.fromkeys((name, name.lower(), name.upper(), name.capitalize()))
         names = sorted({near for one in spellings for near in self._store.contacts.names_near(one, _LOOKED_AT)})
         other_case = [known for known in names if known.casefold() == name.casefold()]
@@ -81,7 +79,7 @@ class Contacts:
         """Return the name behind an id, also of somebody who is not listed any more."""
         pin = self._store.pins.of_id(client_id)
         if pin is not None:
-            # Whatever the server calls them now.
+            # Whatever name the server gives them now.
             return pin.name
         row = self._store.contacts.of_id(client_id)
         if self.present_id(client_id) != client_id:
@@ -100,16 +98,14 @@ class Contacts:
         return pin.client_id if pin is not None and row is not None and pin.public_key == row.public_key else client_id
 
     def shown(self, contact: Contact) -> str:
-        """Return a name as it is written in a sentence: made visible, with the mark of who was
-        compared.
-        """
+        """Return a name for a sentence: sanitized, with a mark if the user was verified."""
         pin = self._store.pins.of_id(contact.client_id)
         compared = pin is not None and pin.verified_at is not None
         changed = pin is not None and pin.offered_key is not None
         return marked(contact.name, ("was verified" if changed else "verified") if compared else None)
 
     def shown_id(self, client_id: ClientId) -> str:
-        """As `shown`, by the id alone."""
+        """As `shown`, by the id."""
         return self.shown(Contact(client_id, self.name_of(client_id) or client_id.hex()))
 
     def public_key(self, contact: Contact) -> PublicKey:
@@ -135,8 +131,8 @@ class Contacts:
         )
 
     def is_asked_for_key(self, contact: Contact) -> bool:
-        """Whether the contact has asked for a key since the one that is in use: it may
-        have lost that one.
+        """Whether the contact has asked for a key since the current one was made: they may have
+        lost it.
         """
         row = self._sending_row(contact)
         return row is not None and self._store.keys.asked_since(contact.client_id, row.number)
@@ -154,8 +150,8 @@ class Contacts:
         """Whether what is encrypted under, or carries, a key with this number may be sent to
         somebody now.
 
-        To a verified contact only what was made here and sealed to the pinned public key. None: of
-        a store of before, nobody knows which key.
+        For a verified contact, only a key that was made here and sealed to the pinned public key.
+        None: the key is unknown, in a store of an earlier version.
         """
         pin = self._store.pins.of_id(client_id)
         if pin is None or pin.verified_at is None:

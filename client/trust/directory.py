@@ -1,10 +1,10 @@
-"""Who is who: users, ids and public keys, as the server names them and as they are pinned.
+"""Users, ids and public keys, as the server names them and as they are pinned.
 
-Owns: asking the server about users, and taking its answers to the pins.
+Owns: asking the server about users, and comparing its answers with the pins.
 Promises: while the server names another key or account for somebody who is known, no `Contact` of
 that name is given. The own name means this account, with the key that this home holds, whatever the
 server says of it.
-Exposure: all of it is what a server says that may lie; `client.trust.trust` judges it.
+Exposure: all of it comes from a server that may lie; `client.trust.trust` judges it.
 
 Source: docs/client-protocol.md; docs/security.md.
 """
@@ -30,12 +30,12 @@ from common.client_protocol.responses import USER, ErrorResponse, PublicKeyRespo
 from common.names import normal_form
 
 MOST_USERS: Final = 2_000_000
-"""Of a list that is taken over; the format has room for 15 million."""
+"""The most users of a list that is accepted; the format has room for 15 million."""
 
 
 class MetAgain(NamedTuple):
-    """The names of those who were met before: who is at the server with the same key, who has
-    another one there, who is not there.
+    """Names of known users: those at the server with the same key, with another key, and not there
+    at all.
     """
 
     here: list[str]
@@ -64,11 +64,11 @@ class Directory:
                 yield user
 
         self._contacts.take_list(kept())
-        # Some servers list the asker too.
+        # Some servers also list the user who asks.
         return [user for user in users if user.client_id != me]
 
     def _take_list(self) -> None:
-        """As `users`, for those who want nothing but to look in the store then."""
+        """As `users`, for callers that only read the store afterwards."""
         self._contacts.take_list(self._listed())
 
     def _listed(self) -> Iterator[Contact]:
@@ -100,7 +100,7 @@ class Directory:
         return found
 
     def known(self, name: str) -> Contact:
-        """Find somebody else by name, whoever has the name now. Raises `NameUnknown`."""
+        """Find another user by name, whoever has the name now. Raises `NameUnknown`."""
         return self._find(name)
 
     def _find(self, name: str) -> Contact:
@@ -126,7 +126,7 @@ class Directory:
         return self._account.identity().name in {name, normal_form(name)}
 
     def _meet_self(self) -> Contact:
-        """Pin this account under the key that the home holds. No server is asked."""
+        """Pin this account under the key of this home. No server is asked."""
         identity = self._account.identity()
         own = Contact(identity.client_id, identity.name)
         self._trust.meet_self(own.client_id, own.name, identity.private_key.public_key())
@@ -135,7 +135,7 @@ class Directory:
     def fetch_public_key(self, name: str) -> FetchedKey:
         """Ask the server for a user's public key; it is trusted if it is the first one.
 
-        Raises `CipherError` if it is no usable key.
+        Raises `CipherError` if it is not a usable key.
         """
         if self._is_own(name):
             return FetchedKey(self._meet_self(), changed=False)
@@ -159,10 +159,9 @@ class Directory:
         return self._trust.meet(contact.client_id, contact.name, answer.public_key)
 
     def meet(self, name: str) -> Contact:
-        """Find a user and have a public key of theirs, asking the server for what is not known yet.
-
-        From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and
-        `fetch_public_key` raise.
+        """Find a user and their public key, asking the server for what is not known yet. Afterwards
+        `keep_text` and `keep_file` need no server. Raises what `contact` and `fetch_public_key`
+        raise.
         """
         contact = self.contact(name)
         if self._store.pins.of_id(contact.client_id) is None:
@@ -185,11 +184,10 @@ class Directory:
         )  # fmt: skip
 
     def accept_new_key(self, name: str, number: str | None = None) -> Verification:
-        """Pin what the server names now. Nothing that was agreed on before is used for sending any
-        more.
+        """Pin what the server names now. Earlier symmetric keys are no longer used for sending.
 
-        With `number`, the one that was shown, `SafetyNumberDiffers` if the server has named a third
-        key since.
+        With `number`, the one that was shown, raises `SafetyNumberDiffers` if the server has named
+        a third key since.
         """
         contact = self._find(name)
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
@@ -202,8 +200,8 @@ class Directory:
     def mark_verified(self, name: str, number: str | None = None) -> Verification:
         """Note that both sides saw the same safety number. Raises `KeyChanged`.
 
-        With `number`, the one that was compared, `SafetyNumberDiffers` if another process has
-        changed it since.
+        With `number`, the one that was compared, raises `SafetyNumberDiffers` if another process
+        has changed it since.
         """
         pin = self._trust.pin(self.contact(name).name)
         assert pin is not None
@@ -213,8 +211,8 @@ class Directory:
         return self._verification(name)
 
     def meet_again(self) -> "MetAgain":
-        """Look who of those who were met is at a server that is new to this home, and under which
-        key. Who has the same name and key is the same person, with all that is known of them.
+        """Find out which known users are at a server that is new to this home, and under which
+        keys. A user with the same name and key is the same person, with all that is known of them.
         """
         self._take_list()
         met = MetAgain([], [], [])
@@ -232,7 +230,7 @@ class Directory:
         return met
 
     def is_listed(self, contact: Contact) -> bool:
-        """Whether the server's last list has somebody."""
+        """Whether a user is on the server's last list."""
         row = self._store.contacts.of_id(contact.client_id)
         return row is not None and row.listed
 
@@ -258,5 +256,5 @@ class Directory:
     def look_up_names(self) -> None:
         """Fetch the list of users, if the server can be asked."""
         with suppress(ClientError):
-            # Without the list, a message is shown under its sender's id.
+            # Without the list, a message is shown with its sender's id.
             self._take_list()

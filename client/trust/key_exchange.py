@@ -1,8 +1,8 @@
-"""Symmetric keys on their way: asking for one, making one, having one to send under.
+"""Exchange of symmetric keys: asking for one, making one, and ensuring one to send under.
 
 Owns: when a key is made.
-Promises: nothing is encrypted under a key before its message is on the way; a key that surely never
-left is forgotten.
+Promises: nothing is encrypted under a key before its message has been sent or queued; a key that
+definitely never left is forgotten.
 Exposure: seals to the public keys that are pinned, which were trusted at first sight if they were
 not compared.
 
@@ -48,17 +48,15 @@ class KeyExchange:
         return sent
 
     def agree_on_key(self, name: str) -> bool:
-        """Have a symmetric key to send under; return whether one had to be made and sent, after
-        fetching the public key.
+        """Make sure that there is a symmetric key to send under; return whether one had to be made
+        and sent, after fetching the public key.
 
         One is made, too, if the user has asked for one since: they may have lost the one that is in
         use.
 
-        If that can't be done now, and the account has signed in, it waits in the outbox
-        (`waiting_count`), to somebody who was met before: what is sent under it waits behind it, or
-        says why not.
-
-        A failure is one of no message that is kept: that was the key, if anything.
+        If that can't be done now, and the account has signed in, the key waits in the outbox
+        (`waiting_count`), if the user is known: what is sent under it waits after it, or fails with
+        a reason. A failure's `kept` is false: only the key may be kept.
         """
         try:
             return self._agree_on_key(name)
@@ -101,8 +99,8 @@ class KeyExchange:
         self._outbox.put_new_key(self._directory.contact(name))
 
     def key_at_hand(self, contact: Contact) -> KeyRow:
-        """Return a key to send under, behind a new one in the outbox if there was none, or one was
-        asked for.
+        """Return a key to send under; if there was none, or one was asked for, a new one that is
+        put into the outbox.
         """
         if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
             self._outbox.put_new_key(contact)

@@ -1,10 +1,10 @@
-"""What waits in the outbox for somebody who was verified meanwhile.
+"""Messages in the outbox for users who were verified in the meantime.
 
 Owns: the change of the key under which a waiting text or file is encrypted.
-Promises: to a verified contact nothing leaves but under a key that was made here and sealed to the
-pinned public key, and that key goes ahead of it; what can't be encrypted anew is not sent. A
-message keeps its token, so that the server stores it once.
-Exposure: decrypts with keys that came from outside what they were used for here.
+Promises: messages to a verified contact leave only under a key that was made here and sealed to the
+pinned public key, and that key is sent first; what can't be encrypted again is not sent. A message
+keeps its token, so that the server stores it once.
+Exposure: decrypts our own messages with keys that came from outside.
 
 Source: docs/security.md, "Safety numbers, and what verified covers".
 """
@@ -24,7 +24,7 @@ CHUNK: Final = 256 * 1024
 
 
 class Rekeying:
-    """The outbox's messages under the right keys."""
+    """Puts the outbox's messages under the right keys."""
 
     def __init__(self, store: Store, contacts: Contacts, put_new_key: Callable[[Contact], None]) -> None:
         self._store = store
@@ -32,8 +32,8 @@ class Rekeying:
         self._put_new_key = put_new_key
 
     def fit(self, row: OutboxRow) -> Iterator[OutboxRow]:
-        """Return what may be sent for a message that waits: if need be a key, then the message
-        under it.
+        """Return what may be sent for a waiting message: a key if necessary, then the message under
+        it.
 
         Raises `CipherError` if it can't be sent at all.
         """
@@ -60,7 +60,7 @@ class Rekeying:
         yield self._store.outbox.encrypted_anew(row, body, key.number)
 
     def _encrypted_anew(self, row: OutboxRow, key: SymmetricKey) -> bytes | str:
-        """A content, or its spool file's name, of the same size under another key."""
+        """Return content, or its spool file's name, of the same size under another key."""
         sent = self._store.sent.by_outbox(row.number)
         if row.kind == MessageKind.TEXT and sent is not None and sent.text is not None:
             return ciphers.encrypt(key, sent.text.encode("utf-8"))

@@ -1,12 +1,11 @@
-"""Whose key is whose: trust on first use, changes, safety numbers.
+"""Which key belongs to whom: trust on first use, changes, safety numbers.
 
 Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it
 was compared.
-Promises: a pinned key is replaced by the user's word alone; while the server names another key for
-a pinned name, or gives the name or the id to somebody else, nothing is sent to that name. Another
-id with the same name and key is the same person, and that is said.
-Exposure: this is where a lying server is caught; what was never compared is trusted since it was
-first met.
+Promises: only the user's consent replaces a pinned key; while the server names another key for a
+pinned name, or assigns the name or the id to somebody else, nothing is sent to that name. Another
+id with the same name and key is the same person, which is reported. Exposure: this module detects a
+lying server; a key that was never compared is trusted from first use.
 
     state      means                                           leaves when
     ────────   ─────────────────────────────────────────────   ────────────────────────────────────────────
@@ -36,7 +35,7 @@ _GROUPS: Final = 6
 
 
 def number_differs(name: str) -> SafetyNumberDiffers:
-    """Put into words that the number that the other side sees is not ours."""
+    """Make the error that the number on the other side is not ours."""
     return SafetyNumberDiffers(
         f"That is not the safety number with {visible_name(name)}; nothing was changed.",
         "Compare again. If it still differs, somebody else may be reading: send nothing secret.",
@@ -63,8 +62,8 @@ class Trust:
         return self._store.pins.of_name(name)
 
     def meet(self, client_id: ClientId, name: str, key: PublicKey) -> bool:
-        """Take the id and key that the server names for a name; return whether they are other ones
-        than are pinned.
+        """Compare the id and key that the server names for a name with the pin; return whether they
+        differ.
         """
         if self._store.pins.add(client_id, name, key, self._now()):
             return False
@@ -74,7 +73,7 @@ class Trust:
             self._store.pins.offer(pin.client_id, None, None, None)
             return False
         if (pin.name, pin.public_key) == (name, key) and self._store.pins.of_id(client_id) is None:
-            # Whoever holds the private key registered the name again.
+            # The holder of the private key registered the name again.
             self._store.keys.copy(pin.client_id, client_id, self._now())
             self._store.silenced.move(pin.client_id, client_id)
             self._store.pins.move(pin.client_id, client_id)
@@ -86,7 +85,7 @@ class Trust:
         return True
 
     def meet_self(self, client_id: ClientId, name: str, key: PublicKey) -> None:
-        """Pin our own account: verified, and in the place of what a server gave our name to."""
+        """Pin our own account: verified, and replacing any other account of our name."""
         if self.meet(client_id, name, key):
             pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
             assert pin is not None
@@ -109,7 +108,7 @@ class Trust:
             raise self.changed(pin, name)
 
     def changed(self, pin: PinRow, name: str) -> KeyChanged:
-        """Put a change into words."""
+        """Make the error for a change."""
         old_number, new_number = self.number(pin), self.offered_number(pin) or "not known"
         is_verified = pin.verified_at is not None
         met = pin.verified_at or pin.since
@@ -135,14 +134,14 @@ class Trust:
         return safety_number(self._me(), (pin.offered_id, pin.offered_key))
 
     def accept(self, pin: PinRow, name: str) -> None:
-        """Take the new key: it is pinned, not verified, and no symmetric key of before
-        encrypts any more.
+        """Accept the new key: it is pinned, not verified, and no earlier symmetric key encrypts any
+        more.
         """
         if pin.offered_id is not None and pin.offered_key is not None:
             self._store.pins.replace(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
 
     def verify(self, pin: PinRow) -> None:
-        """Note that both sides saw the same number."""
+        """Record that both sides saw the same number."""
         self._store.pins.verify(pin.client_id, pin.public_key, self._now())
 
     def is_verified(self, client_id: ClientId) -> bool:

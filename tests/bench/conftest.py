@@ -1,4 +1,4 @@
-"""The generators that there are on this machine."""
+"""The load generators that are available on this machine."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A small TCP server in a thread, for a test to say what it answers."""
+"""A small TCP server in a thread, whose answers a test chooses."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Both load generators against a server that does what a test tells it to: every count is exact."""
+"""Both load generators against a scripted server: every count is exact."""
 
 import dataclasses
 import json

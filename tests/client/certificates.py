@@ -1,4 +1,4 @@
-"""Certificates of servers, for tests: made anew, Ed25519, signed by themselves."""
+"""Server certificates for tests: new, Ed25519, self-signed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every command where nobody lives yet: its exit code, one sentence, and nothing left behind."""
+"""Every command in a folder without a home: its exit code, one sentence, and nothing left
+behind.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A home whose store an earlier version made is converted when it is opened, and whoever
-opened it says so once.
+"""A home whose store an earlier version made is converted when it is opened, and the command that
+opened it reports it once.
 """
 
 from __future__ import annotations

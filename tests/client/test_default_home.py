@@ -1,4 +1,4 @@
-"""Where a home is that nobody names, and the server that it remembers."""
+"""Where the home is if none is named, and the server that it remembers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that is ended by a signal while a file is received: no plain text of it stays."""
+"""A program that is ended by a signal while a file is received: no decrypted content stays."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A user whose registered "public key" is none: every command that touches such a user
-says so, in a sentence.
+"""A user whose registered "public key" is not a key: every command about such a user reports it in
+a sentence.
 """
 
 from __future__ import annotations

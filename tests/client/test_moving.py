@@ -1,5 +1,5 @@
-"""An account moves to another server: what goes along, what is refused, and what a death at any
-step leaves behind.
+"""An account moves to another server: what is kept, what is refused, and what a death at any step
+leaves behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where settings come from, in which order, and what of them can not be used."""
+"""Where settings come from, in which order, and which values can't be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What says no size before it was read is sent whole: pipes, standard input, files of /proc."""
+"""Input without a known size is sent completely: pipes, standard input, files of /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""myport.info and server.info: what is read, and what is said where nothing can be."""
+"""myport.info and server.info: what is read, and what is reported if nothing can be."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pages over HTTP: who asks badly gets nothing, and keeps nobody else out."""
+"""Pages over HTTP: a bad request gets nothing, and does not keep others out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values: what may be made, and what is said where it may not."""
+"""Values: which are accepted, and the sentences for those that are not."""
 
 import pytest
 

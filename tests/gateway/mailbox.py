@@ -1,4 +1,4 @@
-"""Pages of mail, for a scripted worker to give out."""
+"""Pages of mail for a scripted worker to return."""
 
 from common.storage_protocol.message_format import ENTRY_HEAD, Entry, pack_entry
 from common.storage_protocol.operations import Mail, Part

@@ -1,4 +1,4 @@
-"""Refused limits in the audit log: what was refused, of whom, and no address."""
+"""Refused limits in the audit log: what was refused, to whom, without addresses."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Timers that were cancelled go, and a descriptor's new owner hears nothing of the old one."""
+"""Cancelled timers are removed, and a descriptor's new owner gets no events of the old one."""
 
 import os
 import signal

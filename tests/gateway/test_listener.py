@@ -1,4 +1,4 @@
-"""The listening socket: addresses that can not be had, no descriptors left, and who reaches it."""
+"""The listening socket: addresses that can't be used, no descriptors left, and who reaches it."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""The gateway as a program: the port that it takes, and what it says of where it listens."""
+"""The gateway as a program: its port, and how it reports where it listens."""
 
 from pathlib import Path
 

@@ -1,6 +1,4 @@
-"""Options that the gateway can't serve with are refused with a sentence; the others pass
-as they are.
-"""
+"""Unusable options are refused with a sentence; the others pass unchanged."""
 
 from ipaddress import ip_network
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an operator asks of a gateway, heard through its link."""
+"""An operator's requests to a gateway, received through its link."""
 
 import logging
 

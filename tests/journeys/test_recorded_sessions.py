@@ -1,5 +1,5 @@
-"""What real programs of other people said, said again to our server: the answers must be what they
-counted on.
+"""Recorded sessions of other programs, replayed to our server: the answers must be those that they
+relied on.
 
 Ids and message numbers are given by the server, so those of the recording stand for those that ours
 gave.

@@ -1,4 +1,4 @@
-"""Captures type when they are asked, and not a letter before."""
+"""Captures type when they are asked to, and not a character earlier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tracer of requests, and what it is there to watch: the link and the batches talk little."""
+"""The tracer of requests, and what it is for: few calls between the link and the batches."""
 
 from collections.abc import Callable
 from pathlib import Path

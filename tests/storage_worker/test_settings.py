@@ -1,6 +1,4 @@
-"""Settings that the worker can't serve with are refused with a sentence; the others pass
-as they are.
-"""
+"""Unusable settings are refused with a sentence; the others pass unchanged."""
 
 import os
 from pathlib import Path

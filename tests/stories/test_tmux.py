@@ -1,5 +1,5 @@
-"""The screen of a chat where people have it: in a terminal that answers, breaks lines
-anew, and has a bell.
+"""The screen of a chat in a real terminal: one that answers queries, rewraps lines, and
+has a bell.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`watch`, which ends with Ctrl-C alone: printing, handing to a command, and the cursor."""
+"""`watch`, which ends only with Ctrl-C: printing, handing to a command, and the cursor."""
 
 from __future__ import annotations
 

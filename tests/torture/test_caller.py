@@ -1,4 +1,4 @@
-"""What the drills' client does where a server refuses it."""
+"""What the drills' client does if a server refuses it."""
 
 from __future__ import annotations
 

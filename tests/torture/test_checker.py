@@ -1,4 +1,4 @@
-"""The checker reports each kind of wrong, and nothing where all is right."""
+"""The checker reports each kind of fault, and nothing if there is none."""
 
 from __future__ import annotations
 

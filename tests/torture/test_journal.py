@@ -1,4 +1,4 @@
-"""What was written is found again, and half a line is not."""
+"""Written lines are found again, and half a line is not."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The reading of PostgreSQL's, MQTT's and AMQP's answers, from peers that answer what a test tells
-them to; and the frames that are sent, against the protocols' own published layouts.
+"""The reading of PostgreSQL's, MQTT's and AMQP's answers, from scripted peers; and the frames that
+are sent, compared with the protocols' published layouts.
 """
 
 import struct

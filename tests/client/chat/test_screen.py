@@ -1,4 +1,4 @@
-"""The screen of a chat, on a terminal that is none."""
+"""The screen of a chat, on a simulated terminal."""
 
 from __future__ import annotations
 

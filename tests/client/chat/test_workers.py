@@ -1,5 +1,5 @@
-"""An error that was not expected, in a thread of a chat or on its screen: the bar says so,
-and what to do.
+"""Unexpected errors in a thread of a chat or on its screen: the status bar reports them, and what
+to do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What doctor says of a home that another program made."""
+"""What `doctor` reports about a home that another program made."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which words of a command line are options, which are text: nothing that begins with a
-dash is lost without a word.
+"""Which words of a command line are options, which are text: nothing that begins with a dash is
+dropped silently.
 """
 
 from __future__ import annotations

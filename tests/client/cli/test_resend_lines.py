@@ -1,4 +1,4 @@
-"""What is said of messages that are possibly lost."""
+"""What is printed about messages that are possibly lost."""
 
 from __future__ import annotations
 

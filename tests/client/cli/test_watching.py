@@ -1,4 +1,4 @@
-"""Handing out what comes: tries, what is set aside, and that one process does it."""
+"""Handing out messages: attempts, messages set aside, and that only one process does it."""
 
 from __future__ import annotations
 

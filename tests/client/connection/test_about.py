@@ -1,4 +1,4 @@
-"""What a server says of itself, in words, whatever it says."""
+"""What a server says about itself, in words, whatever its values."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Greeting and proof of a connection: when they are tried, and what a server may not answer."""
+"""Greeting and proof of a connection: when they are tried, and which answers are refused."""
 
 from __future__ import annotations
 

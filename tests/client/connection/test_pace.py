@@ -1,4 +1,6 @@
-"""A server that drips is given up after exactly so much waiting; a slow line never is."""
+"""A server that sends a trickle is given up after an exact time of waiting; a slow line
+never is.
+"""
 
 from __future__ import annotations
 

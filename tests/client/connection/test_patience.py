@@ -1,4 +1,4 @@
-"""What is refused as too fast: what is waited for, how long, and what is said."""
+"""Requests refused as too fast: which are waited for, how long, and what is reported."""
 
 import pytest
 

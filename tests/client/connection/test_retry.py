@@ -1,4 +1,4 @@
-"""Long transfers: what is done again, how often, and what is not."""
+"""Long transfers: what is repeated, how often, and what is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a home remembers of its server's certificate, and that nothing leads back to plain TCP."""
+"""What a home remembers of its server's certificate, and that nothing makes it fall back to plain
+TCP.
+"""
 
 from __future__ import annotations
 

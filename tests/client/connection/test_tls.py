@@ -1,4 +1,6 @@
-"""TLS with a pinned certificate: what a carrier promises at every split, and what nobody gets."""
+"""TLS with a pinned certificate: the transport's promises at every split of the bytes, and what
+never leaves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mail that can not be parsed is kept as it came."""
+"""Mail that can't be parsed is kept as it came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that knows two users, and what tests of the link ask it."""
+"""A server that knows two users, and requests for tests of the link."""
 
 from common.client_protocol.requests import PullRequest, SendRequest
 from common.values import ClientId, MessageKind, PublicKey

@@ -1,4 +1,4 @@
-"""Exported homes: whole, private, authenticated, all or nothing, and nothing that does
+"""Exported homes: complete, private, authenticated, all or nothing, and without anything that does
 not belong there.
 """
 

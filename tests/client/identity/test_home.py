@@ -1,4 +1,4 @@
-"""What lies in a folder and belongs to somebody."""
+"""Which files show that a folder is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting an account: what is asked of the server, and what a lost answer means."""
+"""Deleting an account: the request to the server, and what a lost answer means."""
 
 from collections.abc import Iterator
 from pathlib import Path

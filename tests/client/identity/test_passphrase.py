@@ -1,5 +1,5 @@
-"""A home under a passphrase: set, changed, removed; what is on the disk then; what a
-death in between leaves.
+"""A home's passphrase: set, changed, removed; what is on the disk afterwards; what a death in
+between leaves.
 """
 
 from __future__ import annotations

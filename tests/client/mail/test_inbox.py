@@ -1,4 +1,4 @@
-"""The inbox: mail is on disk before it is acknowledged, and what comes again is known."""
+"""The inbox: mail is on disk before it is acknowledged, and repeated messages are recognised."""
 
 from __future__ import annotations
 

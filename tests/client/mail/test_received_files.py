@@ -1,4 +1,4 @@
-"""Names and endings of received files, and files that are there whole or not at all."""
+"""Names and extensions of received files, which are written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for mail, and following a process beside that receives it."""
+"""Waiting for mail, and following another process that receives it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""After a backup was put back: what was acknowledged is marked, and sent again once it is
-asked for.
-"""
+"""After a backup was restored: acknowledged messages are marked, and sent again on request."""
 
 from __future__ import annotations
 

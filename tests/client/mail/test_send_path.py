@@ -1,4 +1,4 @@
-"""The two ways of a content to the server: through the outbox, or straight."""
+"""The two paths of a message to the server: through the outbox, or directly."""
 
 from __future__ import annotations
 

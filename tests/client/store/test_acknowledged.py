@@ -1,4 +1,4 @@
-"""What was acknowledged: how much is kept, and what of it counts as possibly lost."""
+"""Acknowledged messages: how many are kept, and which count as possibly lost."""
 
 from __future__ import annotations
 

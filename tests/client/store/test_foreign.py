@@ -1,4 +1,4 @@
-"""A store from outside is looked at row by row: whatever no MessageU wrote is refused."""
+"""A store from outside is checked row by row: whatever this program would not write is refused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The names that completion offers: of the store alone, which is as it was afterwards,
-and none under a passphrase.
+"""The names that completion offers: read from the store, which stays unchanged, and none under a
+passphrase.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of the outbox: kept until the server has answered, the oldest first."""
+"""The rows of the outbox: kept until the server has answered, oldest first."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""No statement of the store reads a growing table from end to end, but those that are to
-give all of it.
+"""No statement of the store reads a growing table from end to end, except those that return all of
+it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store changes to another server: all of it in one commit, and the note of what was left."""
+"""A store changes to another server: in one commit, with a record of the account that was left."""
 
 from __future__ import annotations
 

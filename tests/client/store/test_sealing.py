@@ -1,4 +1,4 @@
-"""Secrets of a store with a passphrase: sealed for their place, and not believed in another one."""
+"""Secrets of a store with a passphrase: sealed for their place, and rejected in another one."""
 
 from __future__ import annotations
 

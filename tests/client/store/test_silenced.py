@@ -1,4 +1,4 @@
-"""Who is blocked or muted, what the server is to be told of it, and what is kept of them."""
+"""Who is blocked or muted, what the server is to be told, and which of their messages are kept."""
 
 from __future__ import annotations
 

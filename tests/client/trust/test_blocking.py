@@ -1,4 +1,4 @@
-"""Blocking and muting: the home at once, the server when it is there."""
+"""Blocking and muting: in the home at once, at the server when it is reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is who: what a server may say of its users."""
+"""Users and their keys: what a server may say about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a new symmetric key is made, and when an old one goes on serving."""
+"""When a new symmetric key is made, and when an old one stays in use."""
 
 from __future__ import annotations
 

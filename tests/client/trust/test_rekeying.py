@@ -1,5 +1,5 @@
-"""What waited when its recipient was verified: nothing of it leaves under a key that came
-from outside.
+"""Messages that waited when their recipient was verified: none leaves under a key that came from
+outside.
 """
 
 from __future__ import annotations

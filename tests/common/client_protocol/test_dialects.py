@@ -1,5 +1,5 @@
-"""Other people's numbers: aliases of codes, big-endian clients, a first 602 that declares
-no payload.
+"""Numbers of other programs: aliases of codes, big-endian clients, a first 602 that declares no
+payload.
 """
 
 import struct

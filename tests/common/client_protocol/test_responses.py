@@ -1,4 +1,4 @@
-"""What is encoded by the thousand is what is encoded one by one."""
+"""Encoding many responses at once gives the same bytes as encoding them one by one."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Who makes room where there is no place for another connection."""
+"""Which connection is closed when there is no room for another one."""
 
 import errno
 import socket

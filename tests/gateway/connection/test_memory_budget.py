@@ -1,5 +1,5 @@
-"""One budget for all that is in flight: it is kept, and who has gone on the longest ago
-pays for it.
+"""One budget for all that is in flight: it is kept, and the connection that made no progress for
+the longest time is closed for it.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Connections that are being opened: their bound, their time, their turns, what they keep."""
+"""Connections that are being opened: their number, their time, their turns, what they hold."""
 
 from collections.abc import Iterator
 

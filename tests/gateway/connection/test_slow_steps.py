@@ -1,4 +1,4 @@
-"""Slow steps: so many a turn, in their order, and what one of them breaks."""
+"""Slow steps: a bounded number per turn, in their order, and what a failing one breaks."""
 
 from gateway.connection.slow_steps import SlowSteps
 from gateway.event_loop import EventLoop

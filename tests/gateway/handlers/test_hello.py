@@ -1,4 +1,4 @@
-"""640: what the gateway tells, when, and what a greeted connection is told from then on."""
+"""640: what the gateway answers, when, and what a greeted connection gets from then on."""
 
 import struct
 from collections.abc import Callable

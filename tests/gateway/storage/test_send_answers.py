@@ -1,4 +1,4 @@
-"""Sends of many connections as one operation: who hears what."""
+"""Sends of many connections as one operation: which connection gets which answer."""
 
 from collections.abc import Mapping
 

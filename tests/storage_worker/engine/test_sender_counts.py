@@ -1,4 +1,4 @@
-"""The counts of a mailbox's senders: added, taken off, begun again where they can't be right."""
+"""The counts of a mailbox's senders: added to, reduced, and restarted if they can't be right."""
 
 from common.storage_protocol.message_format import Entry, pack_entry
 from storage_worker.engine.sender_counts import SenderCounts

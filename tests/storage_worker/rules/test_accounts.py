@@ -1,4 +1,4 @@
-"""Deletion and what is told of the server, one operation at a time."""
+"""Deletion, and the facts about the server, one operation at a time."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a mailbox takes, and that no two messages of it have the same id."""
+"""What a mailbox accepts, and that no two of its messages have the same id."""
 
 from collections.abc import Callable
 

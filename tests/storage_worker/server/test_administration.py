@@ -1,4 +1,4 @@
-"""What an operator is answered, over both kinds of engines."""
+"""Answers to an operator, over both engines."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,6 @@
-"""Which gateways hear of mail for which mailboxes, once; a rolled back turn leaves no trace."""
+"""Which gateways are notified of mail in which mailboxes, once; a rolled back turn leaves
+no trace.
+"""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Checkpoints in their thread: begun, ended, and told as what they were."""
+"""Checkpoints in their thread: begun, ended, and reported with their result."""
 
 import threading
 import time

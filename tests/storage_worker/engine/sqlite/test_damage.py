@@ -1,4 +1,4 @@
-"""What is altered is refused and named, and everything else goes on."""
+"""Altered data is refused and named, and everything else continues."""
 
 import threading
 from collections.abc import Iterator

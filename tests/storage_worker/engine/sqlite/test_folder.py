@@ -1,4 +1,4 @@
-"""The data folder: its lock, and names that last."""
+"""The data folder: its lock, and durable file names."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""What is remembered of which pages mailboxes have: bounded, forgotten when told, and never what
-may be undone.
+"""What is remembered of the pages of mailboxes: bounded, forgotten on request, and never from an
+open transaction.
 """
 
 from collections.abc import Iterator

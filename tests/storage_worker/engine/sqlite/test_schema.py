@@ -1,4 +1,4 @@
-"""Databases of earlier versions are brought over with all that is in them."""
+"""Databases of earlier versions are upgraded with everything in them."""
 
 from pathlib import Path
 
