@@ -318,7 +318,7 @@ def test_altered_and_swapped_rows_are_not_believed(home: Path, swap: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside", "/etc/cron.d/x", "server.info", "store.db", "my.info.unfinished-", "my.info.unfinished-/x"]
+    "name", ["../outside", "/etc/cron.d/x", "myport.info", "store.db", "my.info.unfinished-", "my.info.unfinished-/x"]
 )
 def test_a_store_can_not_name_other_files_to_be_written(home: Path, name: str) -> None:
     database = apsw.Connection(str(home / "store.db"))
