@@ -235,6 +235,10 @@ def _register(home: OpenHome, new: OpenHome, name: Username, identity: Identity)
     except ServerUnreachable as error:
         error.advice = "Check its address. Nothing was moved."
         raise
+    except (OutcomeUnknown, InvalidServerResponse, WrongServer) as error:
+        # It may have registered the name, which the same command then finds.
+        error.advice = f"{error.advice} Nothing was moved; the same command tries again."
+        raise
 
 
 def _switch(home: OpenHome, new: Relocation, left: LeftAccount, wanted: Wanted) -> None:

@@ -26,7 +26,7 @@ from common.client_protocol.requests import DeleteAccountRequest, RegisterReques
 from common.client_protocol.versions import Feature
 from common.values import ClientId, Username
 from tests.client.exchange import NOWHERE, receive
-from tests.client.fake_gateway import CLOSE, ExtendedMailroom, FakeGateway, Mailroom
+from tests.client.fake_gateway import CLOSE, Answer, ExtendedMailroom, FakeGateway, Mailroom
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -245,6 +245,23 @@ def test_what_is_not_moved(
     assert elsewhere.codes() == []
     assert (tmp_path / "alice" / "my.info").read_text() == before
     assert not (tmp_path / "alice" / MOVING).exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(CLOSE, 3), (Answer(b"\xff" * 40), 6)], ids=["it closes", "it answers nonsense"]
+)
+def test_a_new_server_that_fails_is_said_to_have_moved_nothing(
+    answer: Answer, code: int, alice: Messenger, elsewhere: FakeGateway, command: Callable[..., str], tmp_path: Path
+) -> None:
+    alice.close()
+    before = (tmp_path / "alice" / "my.info").read_text()
+    elsewhere.script.extend([answer] * 10)
+    told = moved(command, "alice", elsewhere, code=code)
+    assert told.endswith("Nothing was moved; the same command tries again.")
+    assert (tmp_path / "alice" / "my.info").read_text() == before
+    assert not (tmp_path / "alice" / MOVING).exists()
+    elsewhere.script.clear()
+    moved(command, "alice", elsewhere)
 
 
 def test_not_while_something_waits_to_be_sent(
