@@ -26,7 +26,7 @@ from common.errors import FrameUndecodable, SettingRejected
 from common.options import Bound, check_bounds, number, user_name
 from common.rsa_key_form import numbers_of_der
 from common.server_address import INVITATION_SIZE, ServerAddress
-from common.storage_protocol.administration import GetTotals
+from common.storage_protocol.administration import UsersChanged
 from common.values import PUBLIC_KEY_SIZE
 from storage_worker import admin_tls
 from storage_worker.engine.records import InvitationMade, InvitationRevoked
@@ -98,7 +98,7 @@ def _wake(folder: Path) -> None:
     if is_served(endpoint):
         # One that does not answer, or is of another version, sees it with its next turn.
         with contextlib.suppress(WorkerSilent, FrameUndecodable), contextlib.closing(AdminLink(endpoint, 1.0)) as link:
-            link.ask(GetTotals())
+            link.ask(UsersChanged())
 
 
 def _run(

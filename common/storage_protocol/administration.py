@@ -82,6 +82,12 @@ class SetDisabled(_Value, frozen=True, tag=9):
     disabled: bool
 
 
+class UsersChanged(_Value, frozen=True, tag=10):
+    """The asker has changed the tables: see it now, and end what deleted users wait for. Answer:
+    `Obeyed`.
+    """
+
+
 class Account(Struct, array_like=True, frozen=True, gc=False):
     """One user, and what waits for them. `registered` and `seen`: days since 1970, UTC; nil: before
     they were noted.
@@ -156,7 +162,16 @@ class Obeyed(_Value, frozen=True, tag=5):
 
 
 AdminRequest = (
-    ListAccounts | GetTotals | BeginBackup | GetBackup | SetLogLevel | DrainServer | Expire | GetExpiry | SetDisabled
+    ListAccounts
+    | GetTotals
+    | BeginBackup
+    | GetBackup
+    | SetLogLevel
+    | DrainServer
+    | Expire
+    | GetExpiry
+    | SetDisabled
+    | UsersChanged
 )
 AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed | Expiry
 

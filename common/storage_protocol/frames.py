@@ -133,8 +133,14 @@ class GreetAgain(NamedTuple):
     number: int
 
 
+LOOK_ANYWAY: Final = 2**63 - 1
+"""Above every sequence: whoever waits for mail asks again, whatever they have seen."""
+
+
 class MailArrived(NamedTuple):
-    """Advisory: mail up to `sequence` was committed for `recipients`, whom it subscribes to."""
+    """Advisory: mail up to `sequence` was committed for `recipients`, whom it subscribes to. With
+    `LOOK_ANYWAY` as `sequence` they are users who may not fetch any more.
+    """
 
     slot: int
     epoch: int

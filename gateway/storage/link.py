@@ -161,6 +161,7 @@ class StorageLink:
         self._listener = listener
         self._sender: BatchSender[Waiter, Sender] = BatchSender(slot, new_incarnation)
         self._changes: list[Incoming] = []
+        self._notices: list[MailArrived] = []
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._zmq.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -248,7 +249,10 @@ class StorageLink:
                     self._loop.call_at(self._loop.now, _next_turn)
                 break
             incoming = self._received()
-            if not (incoming or self.collects or self._is_due):
+            # They follow the replies after which they were sent: a 643 waits once its reply is
+            # handed out, and before that nobody would hear them.
+            notices, self._notices = self._notices, []
+            if not (incoming or notices or self.collects or self._is_due):
                 break
             self._rounds_left -= 1
             self._is_due = False
@@ -260,7 +264,9 @@ class StorageLink:
             # The worker need not wait while outcomes are handed out.
             sent = step.outgoing is not None and self._send(step.outgoing)
             self._handle(step.events)
-            if not sent and not (step.events and self.collects):
+            for notice in notices:
+                self._listener.mail_arrived(notice.sequence, notice.recipients)
+            if not sent and not ((step.events or notices) and self.collects):
                 break
 
     def _received(self) -> list[Incoming]:
@@ -285,7 +291,7 @@ class StorageLink:
                 _rarely.write(logging.ERROR, "dropped a message from the storage worker: %s", error)
                 continue
             if isinstance(message, MailArrived):
-                self._listener.mail_arrived(message.sequence, message.recipients)
+                self._notices.append(message)
             elif isinstance(message, Drain | LogLevel):
                 self.orders.append(message)
             else:

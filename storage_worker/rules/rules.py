@@ -103,6 +103,8 @@ class Rules:
             return False
         if user.is_disabled != disabled:
             self._engine.apply(UserDisabled(user.row, disabled))
+            if disabled:
+                self._subscriptions.end_user(user.row)
             if not disabled and user.seen < self._activity.today:
                 # They could not be seen meanwhile, and are not to be deleted for that.
                 self._activity.note(user)
@@ -134,6 +136,16 @@ class Rules:
         received = self._engine.take_received()
         arrived = self._subscriptions.use_up(received) if received and self._subscriptions else {}
         return self._admission.accepted_bytes, arrived
+
+    def take_ended(self) -> dict[int, list[bytes]]:
+        """After a commit: slot -> the subscribed client ids that may not fetch any more."""
+        return self._subscriptions.take_ended()
+
+    def end_deleted(self) -> None:
+        """Inside a turn: another process may have deleted users; end what they wait for."""
+        for row, client_id in self._subscriptions.watched():
+            if self._engine.users.find(client_id) is None:
+                self._subscriptions.end_user(row)
 
     def roll_back(self) -> None:
         """The turn was undone: undo its changes in memory. Unfinished uploads end. Raises

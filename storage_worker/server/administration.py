@@ -33,6 +33,7 @@ from common.storage_protocol.administration import (
     SetDisabled,
     SetLogLevel,
     Totals,
+    UsersChanged,
     decode_request,
 )
 from common.storage_protocol.frames import Drain, LogLevel, Order
@@ -100,6 +101,9 @@ class Administration:
                 return Expiry(*self._rules.expiry.state)
             case SetDisabled(name, disabled):
                 return self._disable(name, now_ms, disabled=disabled)
+            case UsersChanged():
+                problem = own_turn(self._engine, self._rules, now_ms, self._rules.end_deleted)
+                return Obeyed() if problem is None else NotDone(problem)
             case SetLogLevel(level):
                 logging.getLogger().setLevel(level.upper())
                 log.log(logging.getLogger().level, "the log level is %s now", level)

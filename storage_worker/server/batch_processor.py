@@ -22,6 +22,7 @@ from common.rare_log import RareLog
 from common.server_log import fields
 from common.storage_protocol.batch_order import SlotState, Verdict, judge
 from common.storage_protocol.frames import (
+    LOOK_ANYWAY,
     Batch,
     BatchRefused,
     GreetAgain,
@@ -127,11 +128,20 @@ class BatchProcessor:
                 break
         taken_bytes, arrived = self._rules.commit()
         self._engine.accepted(taken_bytes)
-        for slot, client_ids in arrived.items():
+        answers += self._notices(arrived, self._rules.highest)
+        return answers + self.take_notices()
+
+    def take_notices(self) -> list[Outbound]:
+        """Between two turns: notices of users who were deleted or disabled while they waited."""
+        return self._notices(self._rules.take_ended(), LOOK_ANYWAY)
+
+    def _notices(self, clients: dict[int, list[bytes]], sequence: int) -> list[Outbound]:
+        found: list[Outbound] = []
+        for slot, client_ids in clients.items():
             if slot in self._peers:
                 peer, epoch = self._peers[slot]
-                answers.append(Outbound(peer, MailArrived(slot, epoch, self._rules.highest, client_ids)))
-        return answers
+                found.append(Outbound(peer, MailArrived(slot, epoch, sequence, client_ids)))
+        return found
 
     def maintain(self, now_ms: int) -> None:
         """Between two turns: maintenance. Raises `StoreFailed`."""

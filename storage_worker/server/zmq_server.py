@@ -133,6 +133,8 @@ class ZmqServer:
             self._post(peer, encode_answer(number_of(frame), answer))
             self._pass_on(self._administration.take_orders())
         self.processor.maintain(self._unix_ms())
+        for notice in self.processor.take_notices():
+            self._send(notice)
         if measures is not None:
             measures.maintained(began)
 

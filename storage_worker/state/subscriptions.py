@@ -1,4 +1,5 @@
-"""Subscriptions: which gateways want a notice when mail arrives in a mailbox.
+"""Subscriptions: which gateways want a notice when mail arrives in a mailbox, or its user may not
+fetch any more.
 
 Owns: the subscriptions, in memory only; a gateway subscribes again when the worker's incarnation
 changes.
@@ -27,6 +28,8 @@ class Subscriptions:
     def __init__(self, rollback: Rollback) -> None:
         self._rollback = rollback
         self._watched: dict[int, _Watched] = {}
+        self._ended: list[tuple[int, bytes]] = []
+        """Slots and client ids of subscriptions that ended with their user."""
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -51,19 +54,37 @@ class Subscriptions:
         self._rollback.note(restore)
 
     def end_user(self, user: int) -> None:
-        """The user is deleted: end the subscriptions of their mailbox."""
+        """The user is deleted or disabled: end the subscriptions of their mailbox. Their gateways
+        get a notice of it, by `take_ended`.
+        """
         watched = self._watched.get(user)
         if watched is None:
             return
-        slots, client_id = sorted(watched.slots), watched.client_id
+        slots, client_id, before = sorted(watched.slots), watched.client_id, len(self._ended)
         for slot in slots:
             self._remove(user, slot)
+            self._ended.append((slot, client_id))
 
         def restore() -> None:
+            del self._ended[before:]
             for slot in slots:
                 self._add(user, client_id, slot)
 
         self._rollback.note(restore)
+
+    def take_ended(self) -> dict[int, list[bytes]]:
+        """After a commit: slot -> the client ids whose subscriptions `end_user` has ended since the
+        last call.
+        """
+        ended: dict[int, list[bytes]] = {}
+        for slot, client_id in self._ended:
+            ended.setdefault(slot, []).append(client_id)
+        self._ended.clear()
+        return ended
+
+    def watched(self) -> list[tuple[int, bytes]]:
+        """The row and client id of every user whose mailbox is watched."""
+        return [(user, watched.client_id) for user, watched in self._watched.items()]
 
     def use_up(self, users: Iterable[int]) -> dict[int, list[bytes]]:
         """After a commit that brought mail for `users`: slot -> the client ids of the

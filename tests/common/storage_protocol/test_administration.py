@@ -26,6 +26,7 @@ from common.storage_protocol.administration import (
     SetDisabled,
     SetLogLevel,
     Totals,
+    UsersChanged,
     decode_answer,
     decode_request,
     encode_answer,
@@ -47,6 +48,7 @@ REQUESTS: list[AdminRequest] = [
     Expire(21),
     GetExpiry(),
     SetDisabled("alice", True),
+    UsersChanged(),
 ]
 ANSWERS: list[AdminAnswer] = [
     Accounts(

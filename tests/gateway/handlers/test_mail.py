@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from common.client_protocol.requests import FetchRequest, ListUsersRequest, PullRequest, SendRequest, encode
-from common.storage_protocol.frames import MailArrived, StoreFacts
+from common.storage_protocol.frames import LOOK_ANYWAY, MailArrived, StoreFacts
 from common.storage_protocol.message_format import FLAG_AUTHENTICATED, Entry, pack_entry
 from common.storage_protocol.operations import (
     NO_MAIL,
@@ -75,6 +75,27 @@ def test_a_waiting_fetch_is_woken_by_a_hint(gate: Gate, authenticated: Peer) -> 
     gate.storage.decide = default_decision
     authenticated.send(ListUsersRequest(ALICE))
     assert authenticated.response()[0] == 2101
+
+
+def test_a_waiting_fetch_of_a_user_who_is_deleted_ends_with_the_refusal(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
+    gate.turns()
+    gate.storage.decide = lambda _: Refused(3)
+    gate.storage.say(MailArrived(3, gate.storage.epoch, LOOK_ANYWAY, [ALICE]))
+    assert authenticated.response() == (9000, b"")
+    assert len(gate.storage.asked(Fetch)) == 2
+
+
+def test_a_hint_right_behind_the_reply_that_has_it_wait_is_heard(gate: Gate, authenticated: Peer) -> None:
+    gate.storage.answering = False
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
+    gate.turn_until(lambda: bool(gate.storage.held))
+    gate.storage.answering = True
+    gate.storage.answer(gate.storage.held.pop())
+    gate.storage.decide = mail
+    gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [ALICE]))
+    assert authenticated.response() == FETCHED
 
 
 def test_a_wait_ends_by_itself(gate: Gate, authenticated: Peer) -> None:

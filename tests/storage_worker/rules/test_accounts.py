@@ -1,9 +1,12 @@
 """Deletion, and the facts about the server, one operation at a time."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
+from common.storage_protocol.administration import Obeyed, SetDisabled, UsersChanged
+from common.storage_protocol.frames import LOOK_ANYWAY, MailArrived
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     AboutServer,
@@ -13,6 +16,7 @@ from common.storage_protocol.operations import (
     DeleteAccount,
     DeletionGoesOn,
     Done,
+    Fetch,
     GetAbout,
     GetProofKey,
     GetPublicKey,
@@ -31,7 +35,9 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from common.values import Registration
+from storage_worker import admin_accounts
 from storage_worker.engine.memory import Disk
+from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.values import Identity
 from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.admission import Limits
@@ -124,8 +130,27 @@ class TestDelete:
         assert gateway.one(Settle(7, alice, False, pulled.first, pulled.last)) == Done()
         assert len(worker.rules.leases) == 0
         gateway.store(bob, bob, b"y")
-        assert gateway.arrived == []
+        assert gateway.arrived == [MailArrived(0, 1, LOOK_ANYWAY, [alice])], "who waits for mail asks again, once"
         assert gateway.refused(Pull(8, alice, True, 100, 25, 100)) is Reason.REQUESTER_UNKNOWN
+
+    def test_who_waits_for_mail_and_is_deleted_or_disabled_by_the_operator(
+        self, worker: SqliteWorker, gateway: Gateway
+    ) -> None:
+        alice, bob, carol = gateway.register("alice", "bob", "carol")
+        for user in (alice, bob, carol):
+            after(gateway, user, 0, watch=True)
+        worker.flush()
+        with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
+            assert admin_accounts.delete(beside, "alice", print) == 0
+        assert worker.administer(UsersChanged()) == Obeyed()
+        assert worker.administer(SetDisabled("bob", True)) == Obeyed()
+        [(peer, notice)] = worker.processor.take_notices()
+        assert (peer, notice) == (b"peer", MailArrived(0, 1, LOOK_ANYWAY, [alice, bob]))
+        assert worker.processor.take_notices() == []
+        assert gateway.refused(Fetch(alice, True, 0, 100, 54, 100, True)) is Reason.REQUESTER_UNKNOWN
+        assert gateway.refused(Fetch(bob, True, 0, 100, 54, 100, True)) is Reason.DISABLED
+        gateway.store(carol, carol, b"x")
+        assert gateway.arrived == [MailArrived(0, 1, 1, [carol])]
 
     def test_the_name_and_the_id_stay_taken(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
@@ -163,7 +188,7 @@ class TestDelete:
         monkeypatch.setitem(worker.rules.by_operation, GetAbout, fail)
         worker.handle(gateway.next_batch(DeleteAccount(alice, True), GetAbout()))
         gateway.store(bob, alice, b"z")
-        assert len(gateway.arrived) == 1, "the subscription is there again"
+        assert gateway.arrived == [MailArrived(0, 1, 3, [alice])], "the subscription is there again"
 
 
 class TestAbout:

@@ -69,6 +69,18 @@ def test_a_turn_that_is_rolled_back_leaves_no_trace(watched: Subscriptions, undo
     assert watched.use_up(EVERYBODY) == {0: [ALICE, BOB], 5: [BOB]}
 
 
+def test_a_deleted_user_is_told_of_once_and_not_after_a_rollback(watched: Subscriptions, undo: Rollback) -> None:
+    watched.end_user(ROW[CAROL])
+    watched.end_user(ROW[BOB])
+    undo.commit()
+    watched.end_user(ROW[ALICE])
+    undo.roll_back()
+    assert watched.take_ended() == {0: [BOB], 5: [BOB]}
+    assert watched.take_ended() == {}
+    assert watched.watched() == [(ROW[ALICE], ALICE)]
+    assert watched.use_up(EVERYBODY) == {0: [ALICE]}
+
+
 def test_what_was_watched_before_stays_where_it_is_asked_for_again_and_rolled_back(
     watched: Subscriptions, undo: Rollback
 ) -> None:
