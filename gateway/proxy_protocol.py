@@ -36,6 +36,6 @@ def client_address(head: bytes, rest: bytes) -> str | None:
     """The client's numeric address; None if the proxy connects for itself, or does not know it."""
     _signature, command, family, _size = _HEAD.unpack(head)
     size = _ADDRESS_SIZES.get(family, 0)
-    if command == _LOCAL or not size or len(rest) < size:
+    if command != _PROXY or not size or len(rest) < size:
         return None
     return str(ipaddress.ip_address(rest[:size]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.client_protocol.requests import PublicKeyRequest
@@ -64,6 +64,7 @@ def test_what_is_no_header(head: bytes) -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 0xFFFF), st.binary(max_size=64))
+@example(0, 0x11, 0, bytes(4))
 def test_whatever_the_fields_are_there_is_an_address_or_none(command: int, family: int, size: int, rest: bytes) -> None:
     head = SIGNATURE + struct.pack("!BBH", command, family, size)
     wanted = rest_size(head)

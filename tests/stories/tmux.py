@@ -9,7 +9,8 @@ import shlex
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from itertools import count
+from typing import TYPE_CHECKING, Final, Self
 
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, wait_until
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_numbers: Final = count()
+
+
 class Tmux:
     """A server of its own, with one window; it ends with the block."""
 
     def __init__(self, folder: Path, columns: int = 80, rows: int = 24) -> None:
-        self._socket = folder / "tmux.sock"
+        # One that is just ending still answers at its socket for a moment.
+        self._socket = folder / f"tmux{next(_numbers)}.sock"
         self._folder = folder
         self._size = ["-x", str(columns), "-y", str(rows)]
 
