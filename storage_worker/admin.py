@@ -14,13 +14,14 @@ Exposure: whoever may read the data folder.
 import argparse
 import contextlib
 import io
+import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files, require_utf8
@@ -29,6 +30,7 @@ from common.options import folder_path, user_name
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
 from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_orders, admin_store, admin_tls
+from storage_worker.admin_output import EXIT_UNKNOWN, Say, refuse_unknown_user, show
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -53,28 +55,31 @@ from storage_worker.engine.sqlite.store_identity import (
 )
 from storage_worker.server.admin_link import NotObeyed
 
-EXIT_UNKNOWN = 1
 EXIT_FINAL = 78
 EXIT_INTERRUPTED = 130
 
-Say = Callable[[str], object]
+_UNPROVE: Final = "UPDATE user SET proven = 0 WHERE name = ? AND NOT deleted"
+_UNPROVE_OLD: Final = "UPDATE user SET proven = 0 WHERE name = ?"
+"""The same of a store that an earlier version made, and no worker of this one has opened: it may
+have no mark of a deletion.
+"""
 
 
-def unprove(database: Database, name: str, say: Say) -> int:
+def unprove(database: Database, name: str, say: Say, *, as_json: bool) -> int:
     """Clear the mark that a user has authenticated: programs of the published protocol may act for
     them again.
     """
     with database.transaction():
-        database.execute("UPDATE user SET proven = 0 WHERE name = ?", (name,))
+        database.execute(_UNPROVE if database.is_current else _UNPROVE_OLD, (name,))
         known = database.changes()
     if not known:
-        say(f"There is no user named {name!r}.")
-        return EXIT_UNKNOWN
-    say(f"{name} may be used without proof again, until the next proof.")
+        return refuse_unknown_user(say, name, as_json=as_json)
+    sentence = f"{name} may be used without proof again, until the next proof."
+    show(say, {"type": "unproven", "name": name}, sentence, as_json=as_json)
     return 0
 
 
-def _begin_generation(folder: Path, say: Say) -> int:
+def _begin_generation(folder: Path, say: Say, *, as_json: bool) -> int:
     with folder_lock(folder):
         database = Database(folder / DATABASE_NAME, beside=True)
         try:
@@ -83,34 +88,88 @@ def _begin_generation(folder: Path, say: Say) -> int:
             generation = new_generation(database, GenerationFile(folder / GENERATION_NAME), time.time_ns() // 1_000_000)
         finally:
             database.close()
-    say(f"The store's generation is {generation} now.")
+    sentence = f"The store's generation is {generation} now."
+    show(say, {"type": "generation", "generation": generation}, sentence, as_json=as_json)
     return 0
 
 
-def check(folder: Path, say: Say, *, drop: bool = False) -> int:
+class Dropped(NamedTuple):
+    """What `check --drop` did. `rewritten`, `pages`: rows of pages of mail, of which the former had
+    intact parts; `contents`: numbers of the files of large messages.
+    """
+
+    rewritten: list[int]
+    pages: list[int]
+    contents: list[int]
+
+
+class Found(NamedTuple):
+    """What is altered, a sentence each; how many pages of mail have no checksum; what was dropped
+    of it.
+    """
+
+    problems: list[str]
+    unchecked: int
+    dropped: Dropped
+
+
+def check(folder: Path, say: Say, *, drop: bool = False, as_json: bool = False) -> int:
     """Read everything and report what is altered; 0 if nothing is. Works while the worker runs.
 
-    `drop`: delete the pages of mail that are altered, so that their mailboxes can be fetched from
-    again.
+    `drop`: before that, delete the pages of mail that are altered, so that their mailboxes can be
+    fetched from again. The worker has to be stopped for it.
     """
+    before = Found([], 0, Dropped([], [], []))
+    if drop:
+        with folder_lock(folder):
+            before = _look(folder, drop=True)
+        if not as_json:
+            _show_found(before, say)
+    found = _look(folder, drop=False)
+    if as_json:
+        line: dict[str, object] = {
+            "type": "check",
+            "altered": found.problems,
+            "without_checksum": found.unchecked,
+            "altered_before": before.problems,
+            "rewritten_pages": before.dropped.rewritten,
+            "dropped_pages": before.dropped.pages,
+            "dropped_contents": before.dropped.contents,
+        }
+        say(json.dumps(line))
+    else:
+        _show_found(found, say)
+    return EXIT_UNKNOWN if found.problems else 0
+
+
+def _look(folder: Path, *, drop: bool) -> Found:
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
         problems = [f"mail.db: {problem}" for problem in database.problems()]
         rows, unchecked = _altered_pages(database, problems)
         contents = _altered_contents(database, folder)
         problems += contents.values()
-        if drop:
-            _drop(database, rows, contents, say)
         problems += _journal_problems(database, folder)
+        # The last step: nothing that fails may keep what was dropped from being told.
+        dropped = _drop(database, rows, contents) if drop else Dropped([], [], [])
     finally:
         database.close()
-    for problem in problems:
+    return Found(problems, unchecked, dropped)
+
+
+def _show_found(found: Found, say: Say) -> None:
+    for kind, rows in (("rewritten", found.dropped.rewritten), ("dropped", found.dropped.pages)):
+        for row in rows:
+            say(f"{kind}: page {row}")
+    for blob_id in found.dropped.contents:
+        say(f"dropped: the message of {BLOBS_NAME}/{blob_id}")
+    for problem in found.problems:
         say(problem)
-    if unchecked:
-        say(f"{unchecked} pages of mail were written by an earlier version and have no checksum.")
-    if not problems:
+    if found.unchecked:
+        say(f"{found.unchecked} pages of mail were written by an earlier version and have no checksum.")
+    if not found.problems:
         say("Nothing is altered.")
-        return 0
+        return
     say("Altered messages are not delivered; everything else works. The next step is to stop the server and put the")
     say(
         "whole data folder back from a backup, then scripts/admin new-generation. Without a backup: scripts/admin check"
@@ -118,10 +177,9 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
     say(
         "--drop deletes altered pages of mail, whose messages are lost; scripts/admin recover-journal is for a journal."
     )
-    return EXIT_UNKNOWN
 
 
-def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], say: Say) -> None:
+def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str]) -> Dropped:
     """Delete altered pages of mail, and messages whose contents are altered; the intact parts of
     the pages are kept.
 
@@ -134,11 +192,10 @@ def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], 
         with database.transaction():
             for row in rows:
                 pages.drop(row)
-                say(f"{'rewritten' if row in whole else 'dropped'}: page {row}")
             pages.insert(whole.values())
             for blob_id in contents:
                 pages.drop_blob(blob_id)
-                say(f"dropped: the message of {BLOBS_NAME}/{blob_id}")
+    return Dropped([row for row in rows if row in whole], [row for row in rows if row not in whole], list(contents))
 
 
 def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], int]:
@@ -226,7 +283,7 @@ def _journal_problems(database: Database, folder: Path) -> list[str]:
         return [str(error)]
 
 
-def _recover_journal(folder: Path, say: Say) -> int:
+def _recover_journal(folder: Path, say: Say, *, as_json: bool) -> int:
     with folder_lock(folder):
         if not (folder / DATABASE_NAME).exists():
             raise StoreUnusable(f"there is no store in {folder}")
@@ -237,11 +294,21 @@ def _recover_journal(folder: Path, say: Say) -> int:
             found = recover_journal(database, folder, time.time_ns() // 1_000_000, os.urandom)
         finally:
             database.close()
-    say(f"{found.records} turns of the journal were whole and are in the database now; gaps: {found.gaps}.")
-    say("What was sent, fetched or deleted in a gap is lost: mail of it is gone, deleted mail of it comes again.")
-    for path in found.kept:
-        say(f"The file as it was: {path}")
-    say(f"The store's generation is {found.generation} now: senders learn that mail may be lost. Start the server.")
+    show(
+        say,
+        {
+            "type": "recovered-journal",
+            "turns": found.records,
+            "gaps": found.gaps,
+            "kept": [str(path) for path in found.kept],
+            "generation": found.generation,
+        },
+        f"{found.records} turns of the journal were whole and are in the database now; gaps: {found.gaps}.",
+        "What was sent, fetched or deleted in a gap is lost: mail of it is gone, deleted mail of it comes again.",
+        *(f"The file as it was: {path}" for path in found.kept),
+        f"The store's generation is {found.generation} now: senders learn that mail may be lost. Start the server.",
+        as_json=as_json,
+    )
     return 0
 
 
@@ -289,7 +356,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in commands.choices.values():
         # It may be behind the command too; what precedes it is kept.
         command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
+        command.add_argument("--json", action="store_true", help="print JSON, one object per line")
     settings = parser.parse_args(arguments)
+    if settings.json and getattr(settings, "qr", False):
+        commands.choices[settings.command].error("argument --qr: not allowed with argument --json")
     environment = dict(os.environ)
     if settings.data_folder is not None:
         environment[DATA_VARIABLE] = str(settings.data_folder)
@@ -336,38 +406,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: argparse.Namespace, folder: Path) -> int:
+    as_json: bool = settings.json
     if settings.command == "new-generation":
-        return _begin_generation(folder, _say)
+        return _begin_generation(folder, _say, as_json=as_json)
     if settings.command == "check":
-        if settings.drop:
-            with folder_lock(folder):
-                check(folder, _say, drop=True)
-        return check(folder, _say)
+        return check(folder, _say, drop=settings.drop, as_json=as_json)
     if settings.command == "recover-journal":
-        return _recover_journal(folder, _say)
+        return _recover_journal(folder, _say, as_json=as_json)
     if settings.command == "tls":
-        return admin_tls.tls(settings.step, folder, _say)
+        return admin_tls.tls(settings.step, folder, _say, as_json=as_json)
     if settings.command == "address":
-        return admin_tls.address(settings.place, folder, _say, qr=settings.qr)
+        return admin_tls.address(settings.place, folder, _say, qr=settings.qr, as_json=as_json)
     if settings.command == "log-level":
-        return admin_orders.log_level(folder, settings.level, _say)
+        return admin_orders.log_level(folder, settings.level, _say, as_json=as_json)
     if settings.command == "expire":
-        return admin_orders.expire(folder, settings.days, _say, as_json=settings.json)
+        return admin_orders.expire(folder, settings.days, _say, as_json=as_json)
     if settings.command in {"disable", "enable"}:
-        return admin_orders.disable(folder, settings.name, _say, disabled=settings.command == "disable")
+        disabled = settings.command == "disable"
+        return admin_orders.disable(folder, settings.name, _say, disabled=disabled, as_json=as_json)
     if settings.command == "drain":
-        return admin_orders.drain(folder, _say)
+        return admin_orders.drain(folder, _say, as_json=as_json)
     if settings.command == "backup":
-        return admin_backup.run(folder, settings.target, _say, as_json=settings.json)
+        return admin_backup.run(folder, settings.target, _say, as_json=as_json)
     if settings.command in {"users", "stats"}:
-        return admin_numbers.run(settings.command, folder, _say, as_json=settings.json)
+        return admin_numbers.run(settings.command, folder, _say, as_json=as_json)
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
         with database.reading():
             if settings.command in admin_accounts.COMMANDS:
                 now_ms = time.time_ns() // 1_000_000
                 return admin_accounts.run(settings, folder, database, _say, now_ms, os.urandom)
-            return unprove(database, settings.name, _say)
+            return unprove(database, settings.name, _say, as_json=as_json)
     finally:
         database.close()
 

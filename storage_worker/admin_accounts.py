@@ -14,6 +14,7 @@ import argparse
 import base64
 import binascii
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,10 +26,11 @@ from common.data_folder import link_endpoint
 from common.errors import FrameUndecodable, SettingRejected
 from common.options import Bound, check_bounds, number, user_name
 from common.rsa_key_form import numbers_of_der
-from common.server_address import INVITATION_SIZE, ServerAddress
+from common.server_address import INVITATION_SIZE
 from common.storage_protocol.administration import UsersChanged
 from common.values import PUBLIC_KEY_SIZE
 from storage_worker import admin_tls
+from storage_worker.admin_output import Say, refuse, refuse_unknown_user, show
 from storage_worker.engine.records import InvitationMade, InvitationRevoked
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
@@ -37,7 +39,6 @@ from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import Invitation
 from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
 
-EXIT_UNKNOWN = 1
 COMMANDS: Final = frozenset({"invite", "invitations", "invitation", "delete", "free", "re-key"})
 
 _SHOWN: Final = 8
@@ -46,8 +47,6 @@ _MOST_USES: Final = 1_000_000
 _MOST_DAYS: Final = 3650
 _DAY_MS: Final = 24 * 3600 * 1000
 _PEM: Final = re.compile(r"-----BEGIN PUBLIC KEY-----(.*)-----END PUBLIC KEY-----", re.DOTALL)
-
-Say = Callable[[str], object]
 
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -109,19 +108,22 @@ def _run(
     now_ms: int,
     random_bytes: Callable[[int], bytes],
 ) -> int:
+    as_json = settings.json
     match settings.command:
         case "invite":
             return invite(database, settings, folder, say, now_ms, random_bytes)
         case "invitations":
-            return invitations(database, say, now_ms)
+            return invitations(database, say, now_ms, as_json=as_json)
         case "invitation":
-            return revoke(database, settings.id, say)
+            return revoke(database, settings.id, say, as_json=as_json)
         case "delete":
-            return delete(database, settings.name, say)
+            return delete(database, settings.name, say, as_json=as_json)
         case "free":
-            return kept_names(database, say) if settings.name is None else free(database, settings.name, say)
+            if settings.name is None:
+                return kept_names(database, say, as_json=as_json)
+            return free(database, settings.name, say, as_json=as_json)
         case _:
-            return re_key(database, settings.name, settings.key_file, say, now_ms)
+            return re_key(database, settings.name, settings.key_file, say, now_ms, as_json=as_json)
 
 
 def invite(
@@ -145,82 +147,112 @@ def invite(
     with database.transaction():
         kept.forget_over(now_ms)
         kept.apply(InvitationMade(digest, uses, now_ms + days * _DAY_MS))
-    for address in addresses:
-        _print(address._replace(invitation=invitation), say, qr=settings.qr)
+    links = [address._replace(invitation=invitation).link for address in addresses]
+    if settings.json:
+        made = Invitation(digest, uses, now_ms + days * _DAY_MS)
+        say(json.dumps({**_object(made, now_ms), "links": links}))
+        return 0
+    for link in links:
+        say(link)
+        if settings.qr:
+            admin_tls.say_picture(link, say)
     return 0
 
 
-def _print(address: ServerAddress, say: Say, *, qr: bool) -> None:
-    say(address.link)
-    if qr:
-        admin_tls.say_picture(address.link, say)
-
-
-def invitations(database: Database, say: Say, now_ms: int) -> int:
+def invitations(database: Database, say: Say, now_ms: int, *, as_json: bool) -> int:
     """One line for each: what names it, how many may register with it, until when."""
-    say(f"{'id':<{_SHOWN}}  {'uses left':>9}  until (UTC)")
+    if not as_json:
+        say(f"{'id':<{_SHOWN}}  {'uses left':>9}  until (UTC)")
     for one in Invitations(database).all():
-        until = datetime.fromtimestamp(one.expires_at / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        over = "" if now_ms < one.expires_at else ", over"
-        say(f"{_named(one)}  {one.uses:>9}  {until}{over}")
+        over = ", over" if _is_over(one, now_ms) else ""
+        sentence = f"{_named(one)}  {one.uses:>9}  {_end(one).strftime('%Y-%m-%d %H:%M')}{over}"
+        show(say, _object(one, now_ms), sentence, as_json=as_json)
     return 0
+
+
+def _object(one: Invitation, now_ms: int) -> dict[str, object]:
+    return {
+        "type": "invitation",
+        "id": _named(one),
+        "uses_left": one.uses,
+        "until": _end(one).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "over": _is_over(one, now_ms),
+    }
+
+
+def _end(one: Invitation) -> datetime:
+    return datetime.fromtimestamp(one.expires_at / 1000, UTC)
+
+
+def _is_over(one: Invitation, now_ms: int) -> bool:
+    return now_ms >= one.expires_at
 
 
 def _named(invitation: Invitation) -> str:
     return invitation.digest.hex()[:_SHOWN]
 
 
-def revoke(database: Database, wanted: str, say: Say) -> int:
+def revoke(database: Database, wanted: str, say: Say, *, as_json: bool) -> int:
     """Let nobody register with an invitation any more."""
     kept = Invitations(database)
     found = [one for one in kept.all() if _named(one) == wanted.lower()]
     if not found:
-        say(f"There is no invitation {wanted!a}.")
-        return EXIT_UNKNOWN
+        return refuse(say, f"There is no invitation {wanted!a}.", as_json=as_json)
     with database.transaction():
         for one in found:
             kept.apply(InvitationRevoked(one.digest))
-    say(f"Nobody can register with invitation {_named(found[0])} any more.")
+    id_ = _named(found[0])
+    sentence = f"Nobody can register with invitation {id_} any more."
+    show(say, {"type": "invitation-revoked", "id": id_}, sentence, as_json=as_json)
     return 0
 
 
-def delete(database: Database, name: str, say: Say) -> int:
+def delete(database: Database, name: str, say: Say, *, as_json: bool) -> int:
     """Mark a user: from now on they are none."""
     with database.transaction():
         database.execute("UPDATE user SET deleted = 1 WHERE name = ? AND NOT deleted", (name,))
         known = database.changes()
     if not known:
-        return _unknown(name, say)
-    say(f"{name} is no user any more. The storage worker deletes what there is of them, at its next start if it")
-    say(f"does not run. Nobody else can register the name, unless you free it: `free {name}`.")
+        return refuse_unknown_user(say, name, as_json=as_json)
+    show(
+        say,
+        {"type": "deleted", "name": name},
+        f"{name} is no user any more. The storage worker deletes what there is of them, at its next start if it",
+        f"does not run. Nobody else can register the name, unless you free it: `free {name}`.",
+        as_json=as_json,
+    )
     return 0
 
 
-def kept_names(database: Database, say: Say) -> int:
-    """Print the names of deleted users that nobody can register."""
+def kept_names(database: Database, say: Say, *, as_json: bool) -> int:
+    """Print the names of deleted users that nobody can register, in quotes: a name may look like
+    the remark behind it.
+    """
     for kept in UserRegistry(database, BlockLists(database)).kept_names():
-        say(f"{kept.name}{' (is being deleted)' if kept.goes_on else ''}")
+        line = {"type": "kept-name", "name": kept.name, "being_deleted": kept.goes_on}
+        show(say, line, f"{kept.name!r}{' (is being deleted)' if kept.goes_on else ''}", as_json=as_json)
     return 0
 
 
-def free(database: Database, name: str, say: Say) -> int:
+def free(database: Database, name: str, say: Say, *, as_json: bool) -> int:
     """Let others register a deleted user's name."""
     with database.transaction():
         freed = UserRegistry(database, BlockLists(database)).free_name(name)
     if freed:
-        say(f"{name} may be registered again, by anybody. Contacts of the user before see a new key.")
+        sentence = f"{name} may be registered again, by anybody. Contacts of the user before see a new key."
+        show(say, {"type": "freed", "name": name}, sentence, as_json=as_json)
         return 0
     found = database.find("SELECT deleted FROM user WHERE name = ?", (name,))
     if found is None:
-        say(f"Nobody named {name!r} was deleted.")
+        reason = f"Nobody named {name!r} was deleted."
     elif found[0]:
-        say(f"{name} is still being deleted; try again when the storage worker has done it.")
+        reason = f"{name} is still being deleted; try again when the storage worker has done it."
     else:
-        say(f"{name} is registered: `delete {name}` comes first.")
-    return EXIT_UNKNOWN
+        reason = f"{name} is registered: `delete {name}` comes first."
+    return refuse(say, reason, as_json=as_json)
 
 
-def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int) -> int:
+def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int, *, as_json: bool) -> int:
     """Give a user another public key, under the same name and id. They count as seen today, so that
     the new home finds them. Raises `SettingRejected`.
     """
@@ -232,12 +264,16 @@ def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int)
         )
         known = database.changes()
     if not known:
-        return _unknown(name, say)
-    say(
-        f"{name} has the key with the SHA-256 {sha256(key).hexdigest()} now: `messageu account recover` in the new home"
+        return refuse_unknown_user(say, name, as_json=as_json)
+    digest = sha256(key).hexdigest()
+    show(
+        say,
+        {"type": "re-keyed", "name": name, "key_sha256": digest},
+        f"{name} has the key with the SHA-256 {digest} now: `messageu account recover` in the new home",
+        "completes it. Contacts are told that the key has changed.",
+        "Connections of the old home, if somebody else has it, last until the gateway is started again.",
+        as_json=as_json,
     )
-    say("completes it. Contacts are told that the key has changed.")
-    say("Connections of the old home, if somebody else has it, last until the gateway is started again.")
     return 0
 
 
@@ -259,8 +295,3 @@ def read_key(path: Path) -> bytes:
     if numbers_of_der(raw) is None:
         raise SettingRejected(f"{path} has no public key that clients could use (RSA of 1024 bits, DER of 160 bytes)")
     return raw
-
-
-def _unknown(name: str, say: Say) -> int:
-    say(f"There is no user named {name!r}.")
-    return EXIT_UNKNOWN

@@ -47,7 +47,6 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     command.add_argument(
         "target", type=folder_path, metavar="FOLDER", help="an empty folder, or one that does not exist yet"
     )
-    command.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(folder: Path, target: Path, say: Say, *, as_json: bool) -> int:

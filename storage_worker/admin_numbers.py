@@ -52,10 +52,8 @@ _OLD_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user"
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add them to the command line."""
-    users = commands.add_parser("users", help="list the users, with the number of messages pending for each")
-    stats = commands.add_parser("stats", help="totals of the store")
-    for command in (users, stats):
-        command.add_argument("--json", action="store_true", help="one JSON object per line")
+    commands.add_parser("users", help="list the users, with the number of messages pending for each")
+    commands.add_parser("stats", help="totals of the store")
 
 
 def run(command: str, folder: Path, say: Say, *, as_json: bool) -> int:

@@ -8,9 +8,7 @@ Source: docs/operations.md, "Looking after a server".
 """
 
 import argparse
-import json
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +27,10 @@ from common.storage_protocol.administration import (
     SetLogLevel,
 )
 from common.storage_protocol.frames import LEVELS
+from storage_worker.admin_output import Say, show
 from storage_worker.engine.errors import StoreFailed, StoreUnusable
 from storage_worker.server.admin_link import AdminLink, asked, is_served
 
-Say = Callable[[str], object]
 _LOOK_EVERY: Final = 0.01
 DRAINED_WITHIN: Final = 30.0
 """Seconds; the gateways have ten of them."""
@@ -44,7 +42,6 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     level.add_argument("level", choices=LEVELS)
     expire = commands.add_parser("expire", help="delete mail now that was not fetched for DAYS days")
     expire.add_argument("days", type=number, metavar="DAYS")
-    expire.add_argument("--json", action="store_true", help="one JSON object")
     for name, help_ in (
         ("disable", "do nothing for a user any more; what is sent to them is kept"),
         ("enable", "let a disabled user in again"),
@@ -53,11 +50,12 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     commands.add_parser("drain", help="finish what is in flight, then end gateway and storage worker")
 
 
-def log_level(folder: Path, level: Any, say: Say) -> int:
+def log_level(folder: Path, level: Any, say: Say, *, as_json: bool) -> int:
     """`level`: one of `LEVELS`. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     with closing(AdminLink(_served(folder))) as link:
         asked(link, SetLogLevel(level), Obeyed)
-    say(f"Storage worker and gateways log from {level} on, until they end.")
+    sentence = f"Storage worker and gateways log from {level} on, until they end."
+    show(say, {"type": "log-level", "level": level}, sentence, as_json=as_json)
     return 0
 
 
@@ -70,22 +68,22 @@ def expire(folder: Path, days: int, say: Say, *, as_json: bool) -> int:
         while done.running:
             time.sleep(_LOOK_EVERY)
             done = asked(link, GetExpiry(), Expiry)
-    if as_json:
-        say(json.dumps({"type": "expired", "messages": done.messages, "bytes": done.content_bytes}))
-    else:
-        say(f"{done.messages} messages were deleted, {done.content_bytes} bytes of content.")
+    sentence = f"{done.messages} messages were deleted, {done.content_bytes} bytes of content."
+    line = {"type": "expired", "messages": done.messages, "bytes": done.content_bytes}
+    show(say, line, sentence, as_json=as_json)
     return 0
 
 
-def disable(folder: Path, name: str, say: Say, *, disabled: bool) -> int:
+def disable(folder: Path, name: str, say: Say, *, disabled: bool, as_json: bool) -> int:
     """Disable or enable a user. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     with closing(AdminLink(_served(folder))) as link:
         asked(link, SetDisabled(name, disabled), Obeyed)
-    say(f"{name} is disabled: what is sent to them is kept." if disabled else f"{name} is enabled again.")
+    sentence = f"{name} is disabled: what is sent to them is kept." if disabled else f"{name} is enabled again."
+    show(say, {"type": "disabled" if disabled else "enabled", "name": name}, sentence, as_json=as_json)
     return 0
 
 
-def drain(folder: Path, say: Say) -> int:
+def drain(folder: Path, say: Say, *, as_json: bool = False) -> int:
     """End the server in order. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     endpoint = _served(folder)
     began = time.monotonic()
@@ -95,7 +93,13 @@ def drain(folder: Path, say: Say) -> int:
         if time.monotonic() - began > DRAINED_WITHIN:
             raise StoreFailed(f"the storage worker did not end within {DRAINED_WITHIN:.0f} s")
         time.sleep(_LOOK_EVERY)
-    say(f"The server has ended, after {time.monotonic() - began:.1f} s.")
+    seconds = round(time.monotonic() - began, 1)
+    show(
+        say,
+        {"type": "drained", "seconds": seconds},
+        f"The server has ended, after {seconds:.1f} s.",
+        as_json=as_json,
+    )
     return 0
 
 

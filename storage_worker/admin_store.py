@@ -12,10 +12,10 @@ Source: docs/storage-engine.md, "PostgreSQL".
 import argparse
 import os
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from common.errors import SettingRejected
+from storage_worker.admin_output import Say, show
 from storage_worker.engine.errors import StoreFailed
 from storage_worker.settings import place_of
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from storage_worker.engine.postgres.connection import Connection
 
 EXIT_ALTERED: Final = 1
-
-Say = Callable[[str], object]
 
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -52,39 +50,55 @@ def run(settings: argparse.Namespace, say: Say) -> int:
     place = schema.Place(*numbers)
     connection = Connection(settings.store, place.schema)
     now_ms = time.time_ns() // 1_000_000
+    line: dict[str, object]
     try:
         if settings.step == "create":
             schema.create(connection, place, os.urandom(16), now_ms)
-            say(f"The store is made: {shown(settings.store)}, schema {place.schema}.")
-            _tell_standbys(connection, say)
+            where, warnings = shown(settings.store), _warnings(connection)
+            line = {"type": "store-created", "store": where, "schema": place.schema, "warnings": warnings}
+            sentence = f"The store is made: {where}, schema {place.schema}."
+            show(say, line, sentence, *warnings, as_json=settings.json)
             return 0
         if settings.step == "upgrade":
-            schema.upgrade(connection, place, say)
+            before = schema.stored_version(connection, place)
+            sentences: list[str] = []
+            schema.upgrade(connection, place, sentences.append)
+            line = {"type": "store-upgraded", "from": before, "to": schema.stored_version(connection, place)}
+            show(say, line, *sentences, as_json=settings.json)
             return 0
         schema.check_version(connection, place)
         if settings.step == "check":
-            return _check(connection, say)
+            return _check(connection, say, as_json=settings.json)
         with connection.transaction():
             # The worker, where one runs, told gateways another one: it ends.
             connection.rows(statements.TAKE_OVER)
             [(generation,)] = connection.rows(statements.NEW_GENERATION, now_ms)
-        say(
-            f"The store's generation is {generation} now. A worker that was running has lost the store: start it again."
+        show(
+            say,
+            {"type": "generation", "generation": generation},
+            f"The store's generation is {generation} now. A worker that was running has lost the store: start it "
+            "again.",
+            as_json=settings.json,
         )
         return 0
     finally:
         connection.close()
 
 
-def _tell_standbys(connection: "Connection", say: Say) -> None:
+def _warnings(connection: "Connection") -> list[str]:
+    """What of the server's settings may cost mail, a sentence each."""
+    found: list[str] = []
     if not connection.setting("synchronous_standby_names"):
-        say("The server waits for no standby: what is acknowledged is on one machine's disk.")
-    for name in ("fsync", "full_page_writes"):
-        if connection.setting(name) == "off":
-            say(f"The server runs with {name}=off: a power cut loses what was acknowledged.")
+        found.append("The server waits for no standby: what is acknowledged is on one machine's disk.")
+    found += [
+        f"The server runs with {name}=off: a power cut loses what was acknowledged."
+        for name in ("fsync", "full_page_writes")
+        if connection.setting(name) == "off"
+    ]
+    return found
 
 
-def _check(connection: "Connection", say: Say) -> int:
+def _check(connection: "Connection", say: Say, *, as_json: bool) -> int:
     from storage_worker.engine.paged.journal_records import decode_records
     from storage_worker.engine.postgres import statements
     from storage_worker.engine.postgres.blobs import Blobs
@@ -109,8 +123,8 @@ def _check(connection: "Connection", say: Say) -> int:
             except StoreFailed as error:
                 problems.append(f"turn {number}: {error}")
         behind = rows[-1][0]
-    for problem in problems:
-        say(problem)
-    _tell_standbys(connection, say)
-    say("Altered messages are not delivered; everything else works." if problems else "Nothing is altered.")
+    warnings = _warnings(connection)
+    conclusion = "Altered messages are not delivered; everything else works." if problems else "Nothing is altered."
+    line = {"type": "check", "altered": problems, "warnings": warnings}
+    show(say, line, *problems, *warnings, conclusion, as_json=as_json)
     return EXIT_ALTERED if problems else 0

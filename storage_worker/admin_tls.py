@@ -10,7 +10,6 @@ Source: docs/client-protocol.md, "TLS"; docs/security.md, "TLS: the server's cer
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,7 @@ from common.errors import SettingRejected, ValueRejected
 from common.qr_code import painted, qr_lines, takes_colours
 from common.server_address import ServerAddress, parse_address, pin, pin_text
 from gateway import certificate
-
-EXIT_UNKNOWN = 1
-
-Say = Callable[[str], object]
+from storage_worker.admin_output import Say, show
 
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -41,27 +37,41 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     address.add_argument("--qr", action="store_true", help="show it as a QR code too")
 
 
-def tls(step: str, folder: Path, say: Say) -> int:
-    """Run one of the steps. Raises `SettingRejected`."""
+def tls(step: str, folder: Path, say: Say, *, as_json: bool) -> int:
+    """Run one of the steps; the object has the pins as they are after it. Raises
+    `SettingRejected`.
+    """
+    sentences: tuple[str, ...] = ()
     if step == "next":
         made = certificate.make_next(folder, datetime.now(UTC))
-        say(f"The next pin is {_pin(made)}. Clients learn it the next time they connect; keep both in the address")
-        say("that you give out (`address`). Once they have had the time, run `tls switch` and restart the gateway.")
+        sentences = (
+            f"The next pin is {_pin(made)}. Clients learn it the next time they connect; keep both in the address",
+            "that you give out (`address`). Once they have had the time, run `tls switch` and restart the gateway.",
+        )
     elif step == "switch":
         used = certificate.switch(folder)
-        say(f"From the gateway's next start, the pin is {_pin(used)}. Whoever did not connect since")
-        say("`tls next` needs the new address.")
-    else:
-        current, following = _known(folder)
-        say(f"pin       {_pin(current)}")
-        say(f"next pin  {'none' if following is None else _pin(following)}")
+        sentences = (
+            f"From the gateway's next start, the pin is {_pin(used)}. Whoever did not connect since",
+            "`tls next` needs the new address.",
+        )
+    current, following = _known(folder)
+    pins = (_pin(current), None if following is None else _pin(following))
+    if step == "show":
+        sentences = (f"pin       {pins[0]}", f"next pin  {pins[1] or 'none'}")
+    show(say, {"type": "tls", "pin": pins[0], "next_pin": pins[1]}, *sentences, as_json=as_json)
     return 0
 
 
-def address(place: str | None, folder: Path, say: Say, *, qr: bool) -> int:
+def address(place: str | None, folder: Path, say: Say, *, qr: bool, as_json: bool) -> int:
     """Print each address on a line. Raises `SettingRejected`."""
     for whole in addresses(place, folder):
-        say(whole.link)
+        pins = [pin_text(one) for one in whole.pins]
+        show(
+            say,
+            {"type": "address", "address": whole.link, "server": whole.place, "transport": "tls", "pins": pins},
+            whole.link,
+            as_json=as_json,
+        )
         if qr:
             say_picture(whole.link, say)
     return 0

@@ -186,7 +186,7 @@ RULES = (
     # The operator's command line is one for both programs.
     Rule(
         "storage_worker.admin_tls",
-        may_import=only("gateway.certificate", "common"),
+        may_import=only("gateway.certificate", "storage_worker.admin_output", "common"),
         never=only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | SOCKETS,
     ),
     Rule(

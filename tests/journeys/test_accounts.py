@@ -114,7 +114,7 @@ def test_an_account_is_deleted(server: Server, tmp_path: Path, capsys: pytest.Ca
     assert "alice" not in done(tmp_path, "bob", "users")
     shutil.rmtree(tmp_path / "alice")
     assert run(tmp_path, "alice", "--server", link, "register", "alice").returncode == 6
-    assert said_by_admin(server, capsys, "free") == "alice"
+    assert said_by_admin(server, capsys, "free") == "'alice'"
     server.gateway.stop()
     server.worker.stop()
     kept = [path for path in server.data.rglob("*") if path.is_file()]

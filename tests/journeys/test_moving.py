@@ -106,7 +106,7 @@ def test_two_people_move(server: Server, new: Server, tmp_path: Path, capsys: py
     server.gateway.stop()
     done(tmp_path, "alice", "doctor")
     assert run(tmp_path, "alice", "--server", old_place, "users").returncode == 10
-    assert said_by_admin(server, capsys, "free") == "bob"
+    assert said_by_admin(server, capsys, "free") == "'bob'"
 
 
 def test_it_asks_once_at_a_terminal(

@@ -149,7 +149,7 @@ class TestDeleteAndFree:
         gateway.store(bob, alice, b"in the journal alone")
         assert run(tmp_path, "delete", "alice") == 0
         assert run(tmp_path, "free") == 0
-        assert capsys.readouterr().out.splitlines()[-1] == "alice (is being deleted)"
+        assert capsys.readouterr().out.splitlines()[-1] == "'alice' (is being deleted)"
         assert run(tmp_path, "free", "alice") == 1
         assert "still being deleted" in capsys.readouterr().out
         assert gateway.refused(StoreMessage(bob, False, alice, 3, b"x")) is RefusalReason.RECIPIENT_UNKNOWN
@@ -159,7 +159,7 @@ class TestDeleteAndFree:
         assert "alice" not in capsys.readouterr().out.splitlines()[-1]
         assert gateway.refused(Register("alice", KEY)) is RefusalReason.NAME_TAKEN
         assert run(tmp_path, "free") == 0
-        assert capsys.readouterr().out == "alice\n"
+        assert capsys.readouterr().out == "'alice'\n"
         assert run(tmp_path, "free", "alice") == 0
         assert "may be registered again" in capsys.readouterr().out
         [again] = gateway.register("alice")
@@ -299,6 +299,8 @@ def test_a_store_of_an_earlier_version_is_left_to_the_worker(
     database.close()
     assert run(tmp_path, "delete", "alice") == 78
     assert "start the storage worker once" in capsys.readouterr().err
+    assert run(tmp_path, "unprove", "alice") == 0
+    assert run(tmp_path, "unprove", "bob") == 1
     assert run(tmp_path, "users") == 0
     assert run(tmp_path, "stats") == 0
     assert "users               1 (0 authenticated)" in capsys.readouterr().out

@@ -38,6 +38,23 @@ def test_both_programs_log_from_another_level_on(server: Server) -> None:
         run(server, "log-level", "loud")
 
 
+def test_what_was_done_is_said_as_json(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    new_account(server.port, "alice")
+    for arguments, found in (
+        (["log-level", "info"], {"type": "log-level", "level": "info"}),
+        (["disable", "alice"], {"type": "disabled", "name": "alice"}),
+        (["enable", "alice"], {"type": "enabled", "name": "alice"}),
+    ):
+        assert run(server, *arguments, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == found
+    assert run(server, "enable", "bob", "--json") == 1
+    assert capsys.readouterr() == ("", "admin: there is no user named 'bob'\n")
+    assert run(server, "drain", "--json") == 0
+    drained = json.loads(capsys.readouterr().out)
+    assert 0 <= drained.pop("seconds") <= admin_orders.DRAINED_WITHIN
+    assert drained == {"type": "drained"}
+
+
 def test_mail_expires_now(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(server, "expire", "30") == 0
     assert capsys.readouterr().out == "0 messages were deleted, 0 bytes of content.\n"

@@ -1,11 +1,12 @@
 """`messageu-admin store`: what it makes, refuses, checks and says."""
 
+import json
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from storage_worker import admin, admin_store
+from storage_worker import admin, admin_output, admin_store
 from storage_worker.engine.errors import StoreSuperseded
 from tests.postgres import PostgresServer
 from tests.storage_worker.worker_under_test import Gateway, PostgresWorker
@@ -45,6 +46,27 @@ def test_a_store_is_made_checked_and_upgraded(url: str, capsys: pytest.CaptureFi
     ]
 
 
+def test_each_step_as_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    warnings = [
+        "The server waits for no standby: what is acknowledged is on one machine's disk.",
+        "The server runs with fsync=off: a power cut loses what was acknowledged.",
+        "The server runs with full_page_writes=off: a power cut loses what was acknowledged.",
+    ]
+    assert run("create", url, "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made.pop("store").startswith("PostgreSQL at ")
+    assert made == {"type": "store-created", "schema": "messageu_0", "warnings": warnings}
+    assert run("upgrade", url, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"type": "store-upgraded", "from": 1, "to": 1}
+    assert run("check", url, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"type": "check", "altered": [], "warnings": warnings}
+    assert run("new-generation", url, "--json") == 0
+    begun = json.loads(capsys.readouterr().out)
+    worker = PostgresWorker(url)
+    assert begun == {"type": "generation", "generation": worker.engine.identity.generation}
+    worker.kill()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -57,7 +79,7 @@ def test_a_store_is_made_checked_and_upgraded(url: str, capsys: pytest.CaptureFi
 )
 def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("psycopg", reason="an extra")
-    assert admin.main(["store", "check", *arguments]) in {admin.EXIT_FINAL, admin.EXIT_UNKNOWN}
+    assert admin.main(["store", "check", *arguments]) in {admin.EXIT_FINAL, admin_output.EXIT_UNKNOWN}
     said = capsys.readouterr().err
     assert sentence in said
     assert "secret" not in said

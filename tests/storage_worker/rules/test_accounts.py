@@ -141,7 +141,7 @@ class TestDelete:
             after(gateway, user, 0, watch=True)
         worker.flush()
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
-            assert admin_accounts.delete(beside, "alice", print) == 0
+            assert admin_accounts.delete(beside, "alice", print, as_json=False) == 0
         assert worker.administer(UsersChanged()) == Obeyed()
         assert worker.administer(SetDisabled("bob", True)) == Obeyed()
         [(peer, notice)] = worker.processor.take_notices()
