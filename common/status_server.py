@@ -1,9 +1,10 @@
-"""Reports a program's state over HTTP/1.0, from a separate thread.
+"""Reports a program's state over HTTP/1.0, from separate threads.
 
 Owns: the port that `--metrics` opens, and `--health`, which asks it.
-Promises: the thread calls functions that were passed in, which only read numbers: the program's
-loop never waits for a request. One request at a time, of at most `_LONGEST_REQUEST` bytes, within
-`_REQUEST_TIME` seconds; no request changes anything.
+Promises: the threads call functions that were passed in, one at a time, which only read numbers:
+the program's loop never waits for a request. Each connection has a thread. Beyond
+`MOST_CONNECTIONS` the oldest one is closed, so that idle ones hold up nobody. A request has at most
+`_LONGEST_REQUEST` bytes, and `REQUEST_TIME` seconds to come; no request changes anything.
 Exposure: whoever can reach the port; only programs on this machine unless the operator says
 otherwise. Pages contain no id, name or address.
 
@@ -31,8 +32,9 @@ SILENT_AFTER: Final = 5.0
 BEAT: Final = 1.0
 """How often a loop that has nothing to do says that it turns."""
 LOOPBACK: Final = "127.0.0.1"
+MOST_CONNECTIONS: Final = 16
 _LONGEST_REQUEST: Final = 4096
-_REQUEST_TIME: Final = 1.0
+REQUEST_TIME: Final = 1.0
 _ASKING_TIME: Final = 5.0
 _OK: Final = 200
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -138,6 +140,10 @@ class StatusServer:
         except OSError as error:
             raise SettingRejected(f"can't listen on {place.place} (--metrics): {error.strerror}") from error
         self.port: int = self._sock.getsockname()[1]
+        self._connections: dict[socket.socket, threading.Thread] = {}
+        """Those that are open, the oldest first."""
+        self._lock = threading.Lock()
+        self._reading_numbers = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="status", daemon=True)
         self._thread.start()
 
@@ -146,6 +152,7 @@ class StatusServer:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        self._keep_newest(0)
         self._sock.close()
 
     def _serve(self) -> None:
@@ -157,14 +164,44 @@ class StatusServer:
             except OSError:
                 if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     # For want of descriptors or memory.
-                    time.sleep(_REQUEST_TIME)
+                    time.sleep(REQUEST_TIME)
                     continue
                 return
-            with peer, contextlib.suppress(OSError):
+            self._keep_newest(MOST_CONNECTIONS - 1)
+            thread = threading.Thread(target=self._talk, args=(peer,), name="status", daemon=True)
+            with self._lock:
+                self._connections[peer] = thread
+            try:
+                thread.start()
+            except RuntimeError as error:
+                log.warning("a request for health or metrics is not answered: %s", error)
+                self._forget(peer)
+
+    def _keep_newest(self, number: int) -> None:
+        """Close all connections but so many, and wait for their threads."""
+        with self._lock:
+            most = len(self._connections) - number
+            oldest = list(self._connections.items())[: max(most, 0)]
+        for peer, thread in oldest:
+            # It may have ended by itself meanwhile.
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def _talk(self, peer: socket.socket) -> None:
+        try:
+            with contextlib.suppress(OSError):
                 self._answer(peer)
+        finally:
+            self._forget(peer)
+
+    def _forget(self, peer: socket.socket) -> None:
+        with self._lock:
+            del self._connections[peer]
+        peer.close()
 
     def _answer(self, peer: socket.socket) -> None:
-        deadline = time.monotonic() + _REQUEST_TIME
+        deadline = time.monotonic() + REQUEST_TIME
         request = b""
         while b"\r\n\r\n" not in request and b"\n\n" not in request:
             left = deadline - time.monotonic()
@@ -180,7 +217,7 @@ class StatusServer:
             f"HTTP/1.0 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
-        peer.settimeout(_REQUEST_TIME)
+        peer.settimeout(REQUEST_TIME)
         peer.sendall(head.encode() + (b"" if request.startswith(b"HEAD ") else body))
 
     def _page(self, request: bytes) -> Answer:
@@ -192,7 +229,8 @@ class StatusServer:
         if page is None:
             return Answer(404, b"not here\n")
         try:
-            return page()
+            with self._reading_numbers:
+                return page()
         except Exception:
             log.exception("a request for a page failed unexpectedly")
             return Answer(500, b"a bug: see the log\n")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
+from common import status_server
 from common.errors import SettingRejected
 from common.server_address import ServerAddress
 from common.status_server import (
     LOOPBACK,
+    MOST_CONNECTIONS,
     Answer,
     StatusServer,
     ask_health,
@@ -76,6 +79,26 @@ def test_who_sends_too_much_or_nothing_keeps_nobody_out(server: StatusServer) ->
         assert b" 200 " in say(server, b"GET /ready HTTP/1.0\r\n\r\n")
     assert silent.recv(1) == b""
     silent.close()
+
+
+def test_idle_connections_hold_up_nobody_and_the_oldest_make_room(
+    server: StatusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_server, "REQUEST_TIME", 10 * HANG_SECONDS)
+    with contextlib.ExitStack() as opened:
+        idle = [
+            opened.enter_context(socket.create_connection((LOOPBACK, server.port), timeout=HANG_SECONDS))
+            for _ in range(MOST_CONNECTIONS + 1)
+        ]
+        for dripping in idle[2:]:
+            dripping.sendall(b"GET /re")
+        assert b" 200 " in say(server, b"GET /ready HTTP/1.0\r\n\r\n")
+        assert [sock.recv(1) for sock in idle[:2]] == [b"", b""]
+        idle[2].sendall(b"ady HTTP/1.0\r\n\r\n")
+        assert idle[2].recv(12) == b"HTTP/1.0 200"
+        # Those that are open do not keep it from ending.
+        server.close()
+        assert idle[3].recv(1) == b""
 
 
 def test_health_is_asked_for_in_one_sentence(server: StatusServer) -> None:
