@@ -143,7 +143,7 @@ def _schema(schema: dict[str, Any]) -> str:
 def _kind(field: dict[str, Any]) -> str:
     """Say what a field's value may be."""
     if "enum" in field:
-        return ", ".join(f'`"{value}"`' for value in field["enum"])
+        return ", ".join(_code([json.dumps(value)]) for value in field["enum"])
     kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
     if kinds == ["array"]:
         return f"array of {field['items']['type']}s"

@@ -52,6 +52,7 @@ from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.engine.sqlite.online_backup import OnlineBackup
 from storage_worker.engine.sqlite.store_identity import GenerationFile, look_at_journal, marked_length, open_store
 from storage_worker.metrics import series_of
+from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.administration import Administration
@@ -190,10 +191,14 @@ def _open_postgres(settings: argparse.Namespace, folder: Path, resources: ExitSt
 
 
 def serve(
-    settings: argparse.Namespace, limits: Limits, folder: Path, wake: int, service_manager: ServiceManager
+    settings: argparse.Namespace,
+    limits: Limits,
+    accounts: AccountSettings,
+    folder: Path,
+    wake: int,
+    service_manager: ServiceManager,
 ) -> None:
     """Open the store, serve it until `wake` is readable, close it. Raises `SettingRejected`."""
-    accounts = account_settings(settings)
     with ExitStack() as resources:
         opened = (_open_embedded if settings.store is None else _open_postgres)(settings, folder, resources)
         engine = opened.engine
@@ -246,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # There is no log file to be opened again, and settings are read at the start alone.
     handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        limits = checked(settings)
+        limits, accounts = checked(settings), account_settings(settings)
         service_manager = ServiceManager.named_in(os.environ, os.getpid(), time.monotonic)
         open_files = raise_open_files(limits.uploads + OWN_FILES)
         limits = limits._replace(uploads=uploads_that_fit(limits.uploads, open_files))
@@ -259,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.store is None:
             check_min_free_bytes(settings.min_free_bytes, folder)
         with folder_lock(folder):
-            serve(settings, limits, folder, reader.fileno(), service_manager)
+            serve(settings, limits, accounts, folder, reader.fileno(), service_manager)
     except StoreSuperseded as error:
         log.critical("%s", error)
         return EXIT_FINAL

@@ -10,6 +10,7 @@ Exposure: whoever starts the worker.
 import argparse
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -218,11 +219,19 @@ def account_settings(options: argparse.Namespace) -> AccountSettings:
         about = options.about.encode()
     except UnicodeEncodeError as error:
         raise SettingRejected("--about is not UTF-8") from error
+    control = next((letter for letter in options.about if _is_control(letter)), None)
+    if control is not None:
+        raise SettingRejected(f"--about has the control character U+{ord(control):04X}; it takes text, in lines")
     if len(about) > LONGEST_ABOUT:
         raise SettingRejected(f"--about has at most {LONGEST_ABOUT} bytes, not {len(about)}")
     return AccountSettings(
         Registration[options.registration.upper()], about, options.expire_days, options.inactive_days
     )
+
+
+def _is_control(letter: str) -> bool:
+    """Whether a letter may do something to a terminal; lines and tabs are text."""
+    return unicodedata.category(letter) == "Cc" and letter not in "\n\t"
 
 
 def uploads_that_fit(wanted: int, open_files: int) -> int:

@@ -57,6 +57,7 @@ def test_what_the_parts_say() -> None:
     assert "| 7 | no such user | `no-such-user`, `refused` |" in made["exit codes"]
     assert '| `direction` | `"in"`, `"out"` |' in made["json"]
     assert "| `nearest` | array of strings |" in made["json"]
+    assert '| `transport` | `"tls"`, `"plain"`, `null`, optional |' in made["json"]
 
 
 def test_every_setting_stands_in_the_table_of_settings() -> None:

@@ -12,6 +12,7 @@ from storage_worker.rules.admission import Limits
 from storage_worker.settings import (
     LARGEST_CONTENT,
     OWN_FILES,
+    account_settings,
     check_min_free_bytes,
     checked,
     parse,
@@ -48,6 +49,10 @@ REFUSED = [
     ("--store", "mail.db", "--store begins with postgresql://"),
     ("--store", "mysql://u:secret@a/b", "--store begins with postgresql://, as PostgreSQL's connection strings do"),
     ("--shard", "0/1", "--shard is for --store"),
+    ("--about", "Ask\x1b[2Jme", "--about has the control character U+001B; it takes text, in lines"),
+    ("--about", "Ask me\x9b2J", "--about has the control character U+009B; it takes text, in lines"),
+    ("--about", "Ask me\r", "--about has the control character U+000D; it takes text, in lines"),
+    ("--about", "x" * 4097, "--about has at most 4096 bytes, not 4097"),
 ]
 
 
@@ -72,6 +77,10 @@ def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentenc
 )
 def test_a_shard_that_there_is_not(refusals: Refusals, shard: str, sentence: str) -> None:
     assert refusals.of("--store=postgresql:///mail", f"--shard={shard}").startswith(f"can't start: {sentence}")
+
+
+def test_what_is_told_of_the_server_may_have_lines() -> None:
+    assert account_settings(parse(["--about", "Ünser Server\n\tAsk me"])).about == "Ünser Server\n\tAsk me".encode()
 
 
 def test_a_store_in_postgresql() -> None:
