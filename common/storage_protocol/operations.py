@@ -228,8 +228,8 @@ class StoreMessages(_Value, frozen=True, tag=16):
 
 
 class GetUploadProgress(_Value, frozen=True, tag=17):
-    """Ask how much of an upload is not on disk yet. Outcome: `UploadProgress`, or
-    `UploadUnknown`.
+    """Ask how much of an upload is not on disk yet. Outcome: `UploadProgress`, `UploadUnknown`,
+    or `Refused`.
     """
 
     upload: U63

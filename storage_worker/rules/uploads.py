@@ -26,7 +26,15 @@ from storage_worker.engine.records import TokenUsed
 from storage_worker.engine.values import Admission, User
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
-from storage_worker.rules.answers import DONE, MAILBOX_FULL, MALFORMED, STORAGE_FULL, TOO_MANY_UPLOADS
+from storage_worker.rules.answers import (
+    DONE,
+    MAILBOX_FULL,
+    MALFORMED,
+    RECIPIENT_UNKNOWN,
+    REQUESTER_UNKNOWN,
+    STORAGE_FULL,
+    TOO_MANY_UPLOADS,
+)
 from storage_worker.rules.sending import SendingRules, sent_before
 from storage_worker.rules.table import rules_of
 from storage_worker.state.uploads import Upload, Uploads
@@ -102,13 +110,21 @@ class UploadRules:
     def progress(self, slot: int, request: GetUploadProgress) -> Outcome:
         """How much of it is not on disk."""
         upload = self._uploads.find(slot, request.upload)
-        return _UNKNOWN if upload is None else UploadProgress(self._uploads.unsynced(upload))
+        if upload is None:
+            return self._why_dropped(slot, request.upload)
+        return UploadProgress(self._uploads.unsynced(upload))
+
+    def _why_dropped(self, slot: int, number: int) -> Outcome:
+        lost_sender = self._uploads.lost_sender(slot, number)
+        if lost_sender is None:
+            return _UNKNOWN
+        return REQUESTER_UNKNOWN if lost_sender else RECIPIENT_UNKNOWN
 
     def chunk(self, slot: int, chunk: Chunk) -> Outcome:
         """The next bytes of a content."""
         upload = self._uploads.find(slot, chunk.upload)
         if upload is None:
-            return _UNKNOWN
+            return self._why_dropped(slot, chunk.upload)
         # A chunk that is refused leaves a hole, so its upload can't be finished any more.
         if upload.received + len(chunk.content) > upload.size:
             self._uploads.drop(upload)
@@ -135,7 +151,10 @@ class UploadRules:
         """The upload is complete: make it a message once it is on disk."""
         upload = self._uploads.find(slot, request.upload)
         if upload is None:
-            return _UNKNOWN
+            outcome = self._why_dropped(slot, request.upload)
+            # The last step: a gateway whose client has gone gives up nothing after it.
+            self._uploads.forget_dropped(slot, request.upload)
+            return outcome
         complete = self._complete(upload)
         if not isinstance(complete, _Complete):
             self._uploads.drop(upload)
@@ -191,6 +210,7 @@ class UploadRules:
     def abort(self, slot: int, request: AbortUpload) -> Outcome:
         """Drop an upload."""
         self.drop(slot, request)
+        self._uploads.forget_dropped(slot, request.upload)
         return DONE
 
     def drop(self, slot: int, request: Chunk | CommitUpload | AbortUpload) -> None:

@@ -81,6 +81,10 @@ class Uploads:
         self._uploads: dict[tuple[int, int], Upload] = {}
         self._of_sender: Counter[bytes] = Counter()
         self._held_by: dict[tuple[bytes, int], MailboxStats] = {}
+        self._without_user: dict[tuple[int, int], bool] = {}
+        """Dropped uploads whose gateway does not know it yet, and whether it is the sender who was
+        deleted.
+        """
         self.held = 0
         """Bytes that all of them have on the disk."""
 
@@ -107,6 +111,16 @@ class Uploads:
     def find(self, slot: int, number: int) -> Upload | None:
         """The upload of that name."""
         return self._uploads.get((slot, number))
+
+    def lost_sender(self, slot: int, number: int) -> bool | None:
+        """Whether an upload was dropped because its sender was deleted (True) or its recipient
+        (False); None for any other.
+        """
+        return self._without_user.get((slot, number))
+
+    def forget_dropped(self, slot: int, number: int) -> None:
+        """Its gateway knows that it was dropped."""
+        self._without_user.pop((slot, number), None)
 
     def begin(self, upload: Upload) -> None:
         """Announce an upload; the name must be free."""
@@ -151,13 +165,17 @@ class Uploads:
         """A gateway greeted: its predecessor's uploads will never be finished."""
         for upload in [upload for upload in self._uploads.values() if upload.slot == slot]:
             self.drop(upload)
+        for name in [name for name in self._without_user if name[0] == slot]:
+            del self._without_user[name]
 
     def drop_of(self, client_id: bytes, mailbox: int) -> None:
         """A user is deleted: uploads by them and to them will never be finished."""
         for upload in [one for one in self._uploads.values() if one.sender == client_id or one.mailbox == mailbox]:
             self.drop(upload)
+            self._without_user[upload.slot, upload.number] = upload.sender == client_id
 
     def drop_all(self) -> None:
         """The turn was undone: drop all uploads, because their state is unknown."""
         for upload in list(self._uploads.values()):
             self.drop(upload)
+        self._without_user.clear()

@@ -15,6 +15,7 @@ from common.storage_protocol.operations import (
     GetUploadProgress,
     Operation,
     Outcome,
+    Refused,
     Stored,
     UploadProgress,
     UploadUnknown,
@@ -115,6 +116,15 @@ def test_an_upload_that_is_gone_is_unknown_to_the_client(gate: Gate, step: type)
     gate.turn_until(peer.is_ended)
     assert peer.received == b""
     assert peer.reset
+
+
+@pytest.mark.parametrize("step", [Chunk, CommitUpload])
+def test_an_upload_whose_user_is_deleted_is_refused_and_given_up(gate: Gate, step: type) -> None:
+    gate.storage.decide = lambda operation: Refused(3) if isinstance(operation, step) else default_decision(operation)
+    peer = gate.peer()
+    peer.send(UPLOAD)
+    assert peer.response() == (9000, b"")
+    assert len(gate.storage.asked(AbortUpload)) == 1, "the worker remembers it until then"
 
 
 def test_an_upload_whose_end_came_before_its_turn(gate: Gate) -> None:

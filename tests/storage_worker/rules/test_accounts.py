@@ -9,6 +9,7 @@ from common.storage_protocol.administration import Obeyed, SetDisabled, UsersCha
 from common.storage_protocol.frames import LOOK_ANYWAY, MailArrived
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
+    AbortUpload,
     AboutServer,
     BeginUpload,
     Chunk,
@@ -20,10 +21,12 @@ from common.storage_protocol.operations import (
     GetAbout,
     GetProofKey,
     GetPublicKey,
+    GetUploadProgress,
     ListUsers,
     MarkAuthenticated,
     MessagesStored,
     Pull,
+    Refused,
     Register,
     Registered,
     Settle,
@@ -118,7 +121,11 @@ class TestDelete:
         assert files(worker) == 4
         delete(gateway, alice)
         assert files(worker) == 1
-        assert gateway.ask(CommitUpload(2), Chunk(3, b"d")) == [UploadUnknown(), UploadUnknown()]
+        to_nobody, by_nobody = Refused(Reason.RECIPIENT_UNKNOWN), Refused(Reason.REQUESTER_UNKNOWN)
+        assert gateway.ask(GetUploadProgress(2), CommitUpload(2), Chunk(3, b"d"), Chunk(3, b"d")) == [
+            to_nobody, to_nobody, by_nobody, by_nobody
+        ]  # fmt: skip
+        assert gateway.ask(Chunk(2, b"d"), AbortUpload(3), Chunk(3, b"d")) == [UploadUnknown(), Done(), UploadUnknown()]
         assert gateway.one(Chunk(4, b"")) == UploadProgress(3)
 
     def test_leases_and_subscriptions_that_were_left(self, worker: SqliteWorker, gateway: Gateway) -> None:
