@@ -97,6 +97,11 @@ def is_there_already(home: OpenHome, address: ServerAddress) -> bool:
     return False
 
 
+def loses_encryption(home: OpenHome, address: ServerAddress) -> bool:
+    """Whether the home's server is reached over TLS, and the new one is not."""
+    return not address.pins and bool(home.link.address.pins or home.server_pins.known)
+
+
 def check(home: OpenHome, wanted: Wanted) -> None:
     """Raise if a move can't be made: `SettingRejected`, `HomeInUse`. Asks no server."""
     _refuse_unsent(home.store, wanted)

@@ -78,15 +78,23 @@ def move(home: OpenHome, output: Output, wanted: Wanted, *, yes: bool) -> Server
         output.say(f"The account is at {wanted.address.place} already.")
         return wanted.address._replace(invitation=None)
     moving.check(home, wanted)
-    if not yes and not _is_to_move(home, output, wanted):
+    loses = ""
+    if moving.loses_encryption(home, wanted.address):
+        loses = (
+            f"{wanted.address.place} is named without a pin: connections to it are not encrypted, as those to "
+            f"{home.link.address.place} are. A link of the new server's operator has its pin."
+        )
+    if not yes and not _is_to_move(home, output, wanted, loses):
         output.say("Nothing was moved.")
         return None
+    if yes and loses:
+        output.say(loses)
     moved = moving.move(home, wanted, output.say)
     output.say(f"The account is at {moved.address.place} from now on, as {visible_name(moved.identity.name)}.")
     return moved.address
 
 
-def _is_to_move(home: OpenHome, output: Output, wanted: Wanted) -> bool:
+def _is_to_move(home: OpenHome, output: Output, wanted: Wanted, loses: str) -> bool:
     if not output.terminal:
         raise SettingRejected("`account move` asks once, and nobody is there to answer: give --yes.")
     name, place = home.account.identity().name, home.link.address.place
@@ -95,7 +103,7 @@ def _is_to_move(home: OpenHome, output: Output, wanted: Wanted) -> bool:
     return bool(
         output.confirm(
             f"Move the account {name} from {place} to {wanted.address.place}{renamed}? You reach those who are "
-            f"registered there too, and nobody else. The account at {place} {old}."
+            f"registered there too, and nobody else. The account at {place} {old}.{loses and f' {loses}'}"
         )
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.__main__ import main
+from client.cli.output import Output
 from client.errors import KeyChanged
 from client.identity import identity_files
 from client.identity.passphrase import set_passphrase
@@ -25,6 +26,7 @@ from client.trust.blocking import Told
 from common.client_protocol.requests import DeleteAccountRequest, RegisterRequest
 from common.client_protocol.versions import Feature
 from common.values import ClientId, Username
+from tests.client.certificates import new_certificate
 from tests.client.exchange import NOWHERE, receive
 from tests.client.fake_gateway import CLOSE, Answer, ExtendedMailroom, FakeGateway, Mailroom
 from torture.patience import HANG_SECONDS
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
 ROOT = Path(__file__).parents[2]
+FIRST, SECOND = new_certificate(), new_certificate()
 
 
 def other_server(kind: type[Mailroom] = ExtendedMailroom) -> Mailroom:
@@ -188,6 +191,34 @@ def test_notes_to_oneself_stay_notes(
         assert not [one for one in she.history() if isinstance(one, Received)]
         # Whoever has the old name there is nobody whom this home knew.
         assert she.home.diagnosis.changed_keys() == []
+
+
+def test_a_move_from_tls_to_plain_tcp_is_said(
+    make: Callable[..., Messenger], elsewhere: FakeGateway, command: Callable[..., str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with FakeGateway(ExtendedMailroom(), certificate=FIRST) as secure:
+        for name in ("alice", "bob"):
+            messenger = make(name, server=secure.address)
+            messenger.register(name)
+            messenger.close()
+            (tmp_path / name / "server.info").write_text(f"{secure.address}\n")
+        sentence = (
+            f"{elsewhere.address.place} is named without a pin: connections to it are not encrypted, as those to "
+            f"{secure.address.place} are. A link of the new server's operator has its pin."
+        )
+        told = moved(command, "alice", elsewhere)
+        assert told.count(sentence) == 1
+        assert "The account is at" in told
+        asked: list[str] = []
+        monkeypatch.setattr(Output, "confirm", lambda _output, question: asked.append(question))
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        assert "Nothing was moved." in command("bob", "account", "move", str(elsewhere.address), code=1)
+        assert len(asked) == 1
+        assert asked[0].endswith(sentence)
+        with FakeGateway(other_server(), certificate=SECOND) as secure_too:
+            assert "not encrypted" not in moved(command, "bob", secure_too)
 
 
 def test_a_home_with_a_passphrase(
