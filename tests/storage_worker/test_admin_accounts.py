@@ -34,7 +34,7 @@ from storage_worker.engine.sqlite.invitations import Invitations
 from storage_worker.rules.accounts import AccountSettings
 from tests.gateway.tls_peer import server_tls
 from tests.storage_worker.fake_gateway import FakeGateway
-from tests.storage_worker.worker_process import WorkerProcess
+from tests.storage_worker.worker_process import WorkerProcess, folder_of_workers
 from tests.storage_worker.worker_under_test import KEY, TO_VERSION_5, Gateway, SqliteWorker
 from torture.programs import wait_until
 
@@ -191,17 +191,12 @@ class TestDeleteAndFree:
 class TestDeleteBesideAProcess:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Iterator[Path]:
-        folder = tmp_path / "data"
-        folder.mkdir(mode=0o700)
-        yield folder
-        while WorkerProcess.started:
-            process = WorkerProcess.started.pop()
-            if process.process.poll() is None:
-                process.kill()
+        with folder_of_workers(tmp_path) as folder:
+            yield folder
 
-    def with_mail(self, folder: Path, steps: int) -> bytes:
-        """A process that is idle, and has so much mail for a user; the user's id."""
-        WorkerProcess(folder)
+    def with_mail(self, folder: Path, steps: int) -> tuple[bytes, WorkerProcess]:
+        """A user with so much mail, and the process that has it and is idle."""
+        process = WorkerProcess(folder)
         with FakeGateway(folder) as gateway:
             gateway.hello(b"a" * 16)
             [registered] = gateway.ask(Register("alice", KEY))
@@ -209,7 +204,7 @@ class TestDeleteBesideAProcess:
             alice = registered.client_id
             for _ in range(steps):
                 gateway.ask(StoreMessages(False, pack_frame(alice, alice, 3, bytes(60_000)) * STEP))
-        return alice
+        return alice, process
 
     def is_gone(self, folder: Path) -> bool:
         database = Database(folder / "mail.db", beside=True)
@@ -219,8 +214,7 @@ class TestDeleteBesideAProcess:
         return [*kept, *left] == [("alice",)]
 
     def test_an_idle_one_does_it_at_once(self, folder: Path) -> None:
-        alice = self.with_mail(folder, 3)
-        [process] = WorkerProcess.started
+        alice, process = self.with_mail(folder, 3)
         assert run(folder, "delete", "alice") == 0
         # Nobody asks it for anything any more.
         wait_until(lambda: self.is_gone(folder), "the end of the deletion")
@@ -231,8 +225,7 @@ class TestDeleteBesideAProcess:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(VARIABLE, f"{FailPoint.DELETION_STEPPED}:1")
-        alice = self.with_mail(folder, 0)
-        [process] = WorkerProcess.started
+        alice, process = self.with_mail(folder, 0)
         assert run(folder, "delete", "alice") == 0
         assert process.wait() == -signal.SIGKILL
         assert process.log.count(f"deleted user {alice.hex()}") == 1

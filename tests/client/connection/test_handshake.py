@@ -223,7 +223,7 @@ def test_an_unproven_account_falls_back_and_is_told_once(
     make("alice").users()
     assert gateway.codes().count("Hello") == (1 if answer == SILENCE else 2)
     assert len(told) == 1
-    assert "published protocol alone" in told[0]
+    assert "speaks only the published protocol" in told[0]
 
 
 def test_an_identity_of_another_program_can_prove_itself(
