@@ -54,9 +54,9 @@ and connections need.
 """
 _CONNECTIONS_ALLOWED: Final = 12_000
 _FEW_PLACES: Final = 150
-_LIMITED: Final = ("--limits=on", "--limit-messages=500+1/s")
-"""The flood shares one limit, for it proves nothing; the innocent client has its own, and sends
-fewer messages than that.
+_LIMITED: Final = ("--limits=on", "--limit-messages=500+1/s", "--limit-requests=100K+1K/s")
+"""The flood shares one limit of messages, for it proves nothing; the innocent client has its own,
+and sends fewer than that. It asks for keys more often than people do.
 """
 _PIECE: Final = 32 * 1024
 _HALF_FRAME: Final = 65_536
