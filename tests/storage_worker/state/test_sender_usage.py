@@ -352,11 +352,18 @@ class CountsMachine(RuleBasedStateMachine):
             Chunk(number, bytes(size)),
             CommitUpload(number),
         )
-        if isinstance(begun, UploadProgress):
-            assert chunk == UploadProgress(size)
-        else:
+        if not isinstance(begun, UploadProgress):
             assert (chunk, outcome) == (UploadUnknown(), UploadUnknown())
-        self.note(sender, box, size, outcome if isinstance(begun, UploadProgress) else begun)
+            outcome = begun
+        elif chunk == SHARE:
+            # Counting went on meanwhile, and found so many of the sender's messages.
+            assert outcome == UploadUnknown()
+            assert self.foretold(sender, box, size) == SHARE
+            assert not self.complete[box]
+            outcome = chunk
+        else:
+            assert chunk == UploadProgress(size)
+        self.note(sender, box, size, outcome)
 
     @rule(sender=st.integers(0, 2), box=st.integers(0, 1), sends=sends)
     def undone(self, sender: int, box: int, sends: list[tuple[int, int, int]]) -> None:
@@ -411,6 +418,25 @@ class SlowCountsMachine(CountsMachine):
     """The same where a turn may count about one page."""
 
     work = 30
+
+
+def test_an_upload_is_refused_as_soon_as_its_sender_is_counted() -> None:
+    machine = SlowCountsMachine()
+    try:
+        # A turn counts the pages one by one, and what is in memory last.
+        machine.upload(sender=0, box=1, size=0)
+        machine.store(sends=[(0, 1, 0)] * 2)
+        machine.upload(sender=1, box=1, size=0)
+        machine.flush()
+        machine.store(sends=[(0, 1, 0)] * 4)
+        user, mailbox = machine.users[0], machine.users[1]
+        begun, chunk, committed = machine.ask(
+            BeginUpload(99, user, True, mailbox, 4, 0), Chunk(99, b""), CommitUpload(99)
+        )
+        assert (begun, chunk, committed) == (UploadProgress(0), SHARE, UploadUnknown())
+        machine.counts_are_right()
+    finally:
+        machine.teardown()
 
 
 TestCountsMachine = CountsMachine.TestCase
