@@ -18,6 +18,13 @@ NAME_FIELD_SIZE: Final = 255
 MAX_NAME_LENGTH: Final = NAME_FIELD_SIZE - 1
 PUBLIC_KEY_SIZE: Final = 160
 TOKEN_SIZE: Final = 16
+LONGEST_BUNDLE: Final = 4096
+"""Bytes of a user's published keys, without one-time keys. The server looks at nothing in them."""
+ONE_TIME_KEY_SIZE: Final = 96
+MOST_PUBLISHED: Final = 50
+"""One-time keys in one publication."""
+MOST_KEPT: Final = 100
+"""One-time keys of one user that the server keeps."""
 
 ClientId = NewType("ClientId", bytes)
 """16 raw bytes that name a user."""
@@ -47,10 +54,14 @@ class MessageKind(IntEnum):
     KEY = 2
     TEXT = 3
     FILE = 4
+    SEALED = 5
+    """Of the extension alone: 642 brings it, 643 hands it out, and nothing else does."""
 
 
-MESSAGE_KINDS: Final = frozenset(int(kind) for kind in MessageKind)
-"""The same as plain numbers, for the code that looks at every message."""
+MESSAGE_KINDS: Final = frozenset(int(kind) for kind in MessageKind if kind != MessageKind.SEALED)
+"""Those of the published protocol as plain numbers, for the code that looks at every message."""
+KINDS_SENT_ONCE: Final = MESSAGE_KINDS | {int(MessageKind.SEALED)}
+"""Those that 642 may bring."""
 
 
 class RefusalReason(IntEnum):
@@ -71,6 +82,7 @@ class RefusalReason(IntEnum):
     INVITATION = 13
     REGISTRATION_CLOSED = 14
     DISABLED = 15
+    NO_KEYS = 16
 
 
 class Registration(IntEnum):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from common.client_protocol.requests import (
     AboutRequest,
     BlockRequest,
     CertificatesRequest,
+    ClaimKeyRequest,
     DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
     ProveRequest,
+    PublishKeysRequest,
     RegisterInvitedRequest,
     Request,
     SendRequest,
@@ -42,12 +45,14 @@ from common.client_protocol.responses import (
     DeletedResponse,
     ErrorResponse,
     HelloResponse,
+    KeyClaimedResponse,
+    KeysKeptResponse,
     MessageHead,
     ResponseCode,
 )
 from common.client_protocol.server_connection import Limits, Phase, ServerConnection
 from common.errors import ResponseMalformed
-from common.values import ClientId
+from common.values import ONE_TIME_KEY_SIZE, ClientId
 from gateway import authentication
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "extension.json").read_text("utf-8"))
@@ -70,6 +75,11 @@ def request_fields(request: Request) -> dict[str, object]:
             }  # fmt: skip
         case FetchRequest(_, ack, max_bytes, wait):
             fields = {"code": 643, "ack": ack, "max_bytes": max_bytes, "wait_seconds": wait}
+        case PublishKeysRequest(_, forget, bundle, keys):
+            one_by_one = [keys[at : at + ONE_TIME_KEY_SIZE].hex() for at in range(0, len(keys), ONE_TIME_KEY_SIZE)]
+            fields = {"code": 644, "forget": forget, "bundle": bundle.hex(), "one_time_keys": one_by_one}
+        case ClaimKeyRequest(_, subject):
+            fields = {"code": 645, "subject": subject.hex()}
         case RegisterInvitedRequest(_, name, key, invitation):
             fields = {"code": 646, "name": name, "public_key": key.hex(), "invitation": invitation.hex()}
         case DeleteAccountRequest(_, confirmed):
@@ -125,6 +135,11 @@ def response_fields(events: list[Event]) -> tuple[dict[str, object], bytes]:
             return {"code": 2149, "digests": [digest.hex() for digest in digests]}, responses.encode_certificates(
                 digests
             )
+        case [KeysKeptResponse(kept)]:
+            return {"code": 2144, "kept": kept}, responses.encode_keys_kept(kept)
+        case [KeyClaimedResponse(bundle, one_time_key)]:
+            fields = {"code": 2145, "bundle": bundle.hex(), "one_time_key": one_time_key.hex()}
+            return fields, responses.encode_key_claimed(bundle, one_time_key)
         case [ErrorResponse(int(reason), retry_after)]:
             fields = {"code": 9001, "reason": reason, "retry_after": retry_after}
             return fields, responses.encode_reason(reason, retry_after)
@@ -172,7 +187,10 @@ def test_responses(vector: dict[str, Any], step: int) -> None:
 
 def test_every_code_of_the_extension_has_a_vector() -> None:
     codes = {vector["fields"]["code"] for kind in ("requests", "responses") for vector in VECTORS[kind]}
-    assert codes == {640, 641, 642, 643, 646, 647, 648, 649, 651, 2140, 2141, 2143, 2147, 2148, 2149, 2151, 9001}
+    assert codes == {
+        640, 641, 642, 643, 644, 645, 646, 647, 648, 649, 651,
+        2140, 2141, 2143, 2144, 2145, 2147, 2148, 2149, 2151, 9001,
+    }  # fmt: skip
 
 
 def test_the_proof_is_what_both_ends_make_of_it() -> None:
@@ -189,6 +207,25 @@ def test_the_proof_is_what_both_ends_make_of_it() -> None:
     assert key.public_key() == public_key
     # The salt is random, so that every signature is another one; each is good for the same string.
     assert authentication.signature_is_valid(public_key, key.prove(server_id, nonce, ClientId(client_id), bind), signed)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        struct.pack("<H", 0) + struct.pack("<H", 96) + bytes(96),
+        struct.pack("<H", 4097) + bytes(4097) + struct.pack("<H", 0),
+        struct.pack("<H", 3) + bytes(3) + struct.pack("<H", 95) + bytes(95),
+        struct.pack("<H", 3) + bytes(3) + struct.pack("<H", 0) + b"x",
+        struct.pack("<H", 3) + bytes(3) + struct.pack("<H", 96) + bytes(95),
+        struct.pack("<H", 4) + bytes(4) + b"x",
+        struct.pack("<H", 65535) + bytes(200),
+    ],
+)
+def test_a_2145_whose_sizes_do_not_fit_is_refused(payload: bytes) -> None:
+    connection = ClientConnection()
+    connection.receive_data(responses.encode_head(ResponseCode.KEY_CLAIMED, len(payload)) + payload)
+    with pytest.raises(ResponseMalformed):
+        connection.next_event()
 
 
 @pytest.mark.parametrize("payload", [b"\x02" + bytes(32), b"\x01" + bytes(64), b"\x00" + bytes(32)])

@@ -130,7 +130,7 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     assert copy.imported(ERRORS).endswith("_LIKELY of client/connection/server_errors.py has no row for PROBE")
     assert copy.imported(IMPERSONATION).endswith("FORGERIES of torture/impersonation.py has no row for PROBE")
 
-    copy.put(DISPATCH, "    PublicKeyRequest,\n    PullRequest,\n", "    ProbeRequest,\n")
+    copy.put(DISPATCH, "    PublicKeyRequest,\n    PublishKeysRequest,\n", "    ProbeRequest,\n")
     copy.put(
         DISPATCH,
         "            _takes_connection(FetchRequest,",

@@ -114,6 +114,8 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
     },
     get_args(Operation),
 )
+_NOT_OFFERED: Final[Sequence[Step]] = ()
+"""640 does not offer what would bring it."""
 _REFUSALS: Final[Sequence[Step]] = ()
 """A refusal changes nothing, so that a death there shows nothing."""
 _OVER_TLS_ALONE: Final[Sequence[Step]] = ()
@@ -129,6 +131,8 @@ _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
         ResponseCode.HELLO: [Clients.register],
         ResponseCode.AUTHENTICATED: [Clients.prove],
         ResponseCode.FETCHED: _send_and_fetch(LARGE),
+        ResponseCode.KEYS_KEPT: _NOT_OFFERED,
+        ResponseCode.KEY_CLAIMED: _NOT_OFFERED,
         ResponseCode.DELETED: _DELETION,
         ResponseCode.ABOUT: _ABOUT,
         ResponseCode.BLOCK_SET: [Clients.block],

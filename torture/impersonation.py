@@ -17,11 +17,13 @@ from common.client_protocol.fields import REQUEST_HEADER
 from common.client_protocol.requests import (
     SEND_HEAD,
     BlockRequest,
+    ClaimKeyRequest,
     DeleteAccountRequest,
     FetchRequest,
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
+    PublishKeysRequest,
     PullRequest,
     RequestCode,
     SendRequest,
@@ -164,6 +166,11 @@ FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
         # Each way has its own signature.
         RequestCode.PROVE: lambda _me, _other, _highest: [],
         RequestCode.SEND_ONCE: lambda me, other, _highest: _sends(me, other, _TOKEN),
+        # The worst case: one's own keys in place of the victim's.
+        RequestCode.PUBLISH_KEYS: lambda me, _other, _highest: [
+            encode(PublishKeysRequest(me, forget=True, bundle=_TEXT, one_time_keys=b""))
+        ],
+        RequestCode.CLAIM_KEY: lambda me, other, _highest: [encode(ClaimKeyRequest(me, other))],
         # Nobody's name is in these either.
         RequestCode.REGISTER_INVITED: lambda _me, _other, _highest: [],
         RequestCode.ABOUT: lambda _me, _other, _highest: [],

@@ -59,6 +59,14 @@ _LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
             "Most likely the server does not know this account.",
             "Check that server.info leads to the server where it was registered.",
         ),
+        RequestCode.PUBLISH_KEYS: (
+            "Most likely the server is of an earlier version, or full.",
+            "Ask its operator.",
+        ),
+        RequestCode.CLAIM_KEY: (
+            "Most likely that user has published no keys for the modern cipher suite.",
+            "Wait until that user's program has signed in.",
+        ),
         RequestCode.REGISTER_INVITED: (
             "Most likely the invitation is not good any more, or the name is taken already.",
             "Ask whoever gave you the link for another one, or choose another name.",
@@ -127,6 +135,10 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
         RefusalReason.DISABLED: (
             "The server's operator has disabled this account; what is sent to it is kept.",
             "Ask the operator.",
+        ),
+        RefusalReason.NO_KEYS: (
+            "The user has published no keys for the modern cipher suite.",
+            "Wait until that user's program has signed in.",
         ),
     },
     RefusalReason,

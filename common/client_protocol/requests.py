@@ -1,7 +1,7 @@
 """Requests as values, and their bytes: one table, code -> layout -> type -> replay class.
 
 Owns: the codes of requests, their layouts and one value per code; encoding (for clients); decoding
-of payloads of fixed size (for the server); what a repeat of each request does.
+of whole payloads (for the server); what a repeat of each request does.
 Promises: part 1's codes are the published ones, the others codes that no known MessageU program
 uses. 605 is never used: one public server deletes the account on it. Every code has a row, or this
 module can't be imported. A decoded request is valid as far as that can be known without the store;
@@ -24,7 +24,17 @@ from common.client_protocol.fields import REQUEST_HEADER, pack_name, unpack_name
 from common.client_protocol.versions import CLIENT_VERSION
 from common.errors import ValueRejected
 from common.tables import complete
-from common.values import CLIENT_ID_SIZE, ClientId, Invitation, PublicKey, Token, Username
+from common.values import (
+    CLIENT_ID_SIZE,
+    LONGEST_BUNDLE,
+    MOST_PUBLISHED,
+    ONE_TIME_KEY_SIZE,
+    ClientId,
+    Invitation,
+    PublicKey,
+    Token,
+    Username,
+)
 
 
 class RequestCode(IntEnum):
@@ -39,6 +49,8 @@ class RequestCode(IntEnum):
     PROVE = 641
     SEND_ONCE = 642
     FETCH = 643
+    PUBLISH_KEYS = 644
+    CLAIM_KEY = 645
     REGISTER_INVITED = 646
     DELETE_ACCOUNT = 647
     ABOUT = 648
@@ -63,6 +75,17 @@ FETCH: Final = Struct("<QIH")
 BLOCK: Final = Struct("<B16s")
 """1 to block, 0 to take that back; client id"""
 SIGNATURE_SIZE: Final = 128
+PUBLISH_KEYS_HEAD: Final = Struct("<BH")
+"""flags, bundle size; the bundle follows, then the one-time keys behind their count"""
+KEY_COUNT: Final = Struct("<H")
+"""count of the one-time keys that follow"""
+FLAG_FORGET_KEPT: Final = 1
+"""The one-time keys that the server keeps of the user are dropped."""
+_AROUND_BUNDLE: Final = PUBLISH_KEYS_HEAD.size + KEY_COUNT.size
+PUBLISH_KEYS_SIZES: Final = range(
+    _AROUND_BUNDLE + 1, _AROUND_BUNDLE + LONGEST_BUNDLE + MOST_PUBLISHED * ONE_TIME_KEY_SIZE + 1
+)
+"""Sizes that a 644's payload may have, in bytes."""
 
 
 class RegisterRequest(NamedTuple):
@@ -138,6 +161,26 @@ class FetchRequest(NamedTuple):
     wait: int
 
 
+class PublishKeysRequest(NamedTuple):
+    """644: the user's bundle, of 1 to `LONGEST_BUNDLE` bytes, and at most `MOST_PUBLISHED` one-time
+    keys of `ONE_TIME_KEY_SIZE` bytes, one behind the other.
+
+    `forget`: those that the server keeps are dropped.
+    """
+
+    requester: ClientId
+    forget: bool
+    bundle: bytes
+    one_time_keys: bytes
+
+
+class ClaimKeyRequest(NamedTuple):
+    """645: the bundle of `subject`, and one of their one-time keys."""
+
+    requester: ClientId
+    subject: ClientId
+
+
 class RegisterInvitedRequest(NamedTuple):
     """646. The header's client id is as in 600."""
 
@@ -182,6 +225,8 @@ FixedRequest = (
     | HelloRequest
     | ProveRequest
     | FetchRequest
+    | PublishKeysRequest
+    | ClaimKeyRequest
     | RegisterInvitedRequest
     | DeleteAccountRequest
     | AboutRequest
@@ -205,11 +250,13 @@ class Replay(Enum):
 
 
 class FixedLayout(NamedTuple):
-    """A request whose payload has a fixed size. `decode` may raise `ValueRejected`."""
+    """A request that is decoded at once, from a payload of one of `sizes` bytes, which is one size
+    for most. `decode` may raise `ValueRejected`.
+    """
 
     code: RequestCode
     request: type[FixedRequest]
-    size: int
+    sizes: range
     decode: Callable[[ClientId, bytes], FixedRequest]
     payload: Callable[[Any], bytes]
     replay: Replay
@@ -236,6 +283,8 @@ Fixed = TypeVar(
     HelloRequest,
     ProveRequest,
     FetchRequest,
+    PublishKeysRequest,
+    ClaimKeyRequest,
     RegisterInvitedRequest,
     DeleteAccountRequest,
     AboutRequest,
@@ -247,13 +296,14 @@ Fixed = TypeVar(
 def _fixed(
     code: RequestCode,
     request: type[Fixed],
-    size: int,
+    size: int | range,
     decode: Callable[[ClientId, bytes], Fixed],
     payload: Callable[[Fixed], bytes],
     replay: Replay,
 ) -> FixedLayout:
     """A row. Its functions are checked against its type."""
-    return FixedLayout(code, request, size, decode, payload, replay)
+    sizes = size if isinstance(size, range) else range(size, size + 1)
+    return FixedLayout(code, request, sizes, decode, payload, replay)
 
 
 def _content(code: RequestCode, head: Struct, replay: Replay) -> ContentLayout:
@@ -268,6 +318,29 @@ def _decode_register(requester: ClientId, payload: bytes) -> RegisterRequest:
 def _decode_register_invited(requester: ClientId, payload: bytes) -> RegisterInvitedRequest:
     name_field, key, invitation = REGISTER_INVITED.unpack(payload)
     return RegisterInvitedRequest(requester, unpack_name(name_field), PublicKey(key), Invitation(invitation))
+
+
+def _decode_publish_keys(requester: ClientId, payload: bytes) -> PublishKeysRequest:
+    flags, bundle_size = PUBLISH_KEYS_HEAD.unpack_from(payload)
+    if flags & ~FLAG_FORGET_KEPT:
+        raise ValueRejected(f"flags that nobody knows: {flags:#x}")
+    if not 1 <= bundle_size <= LONGEST_BUNDLE:
+        raise ValueRejected(f"a bundle has 1 to {LONGEST_BUNDLE} bytes, not {bundle_size}")
+    at = PUBLISH_KEYS_HEAD.size + bundle_size
+    keys_at = at + KEY_COUNT.size
+    if len(payload) < keys_at:
+        raise ValueRejected("the bundle is cut off")
+    (count,) = KEY_COUNT.unpack_from(payload, at)
+    keys = payload[keys_at:]
+    if count > MOST_PUBLISHED or len(keys) != count * ONE_TIME_KEY_SIZE:
+        raise ValueRejected(f"{count} one-time keys in {len(keys)} bytes, at most {MOST_PUBLISHED} at a time")
+    return PublishKeysRequest(requester, flags == FLAG_FORGET_KEPT, payload[PUBLISH_KEYS_HEAD.size : at], keys)
+
+
+def _publish_keys_payload(request: PublishKeysRequest) -> bytes:
+    head = PUBLISH_KEYS_HEAD.pack(FLAG_FORGET_KEPT if request.forget else 0, len(request.bundle))
+    count = KEY_COUNT.pack(len(request.one_time_keys) // ONE_TIME_KEY_SIZE)
+    return b"".join((head, request.bundle, count, request.one_time_keys))
 
 
 def _decode_block(requester: ClientId, payload: bytes) -> BlockRequest:
@@ -332,6 +405,24 @@ ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
         lambda request: FETCH.pack(request.ack, request.max_bytes, request.wait),
         Replay.SAME,
     ),
+    # The server knows the last publication again: its keys are not kept a second time.
+    _fixed(
+        RequestCode.PUBLISH_KEYS,
+        PublishKeysRequest,
+        PUBLISH_KEYS_SIZES,
+        _decode_publish_keys,
+        _publish_keys_payload,
+        Replay.SAME,
+    ),
+    # A second claim takes a second one-time key.
+    _fixed(
+        RequestCode.CLAIM_KEY,
+        ClaimKeyRequest,
+        CLIENT_ID_SIZE,
+        lambda requester, payload: ClaimKeyRequest(requester, ClientId(payload)),
+        lambda request: request.subject,
+        Replay.AGAIN,
+    ),
     _fixed(
         RequestCode.REGISTER_INVITED,
         RegisterInvitedRequest,
@@ -378,7 +469,9 @@ LAYOUTS: Final[Mapping[RequestCode, FixedLayout | ContentLayout]] = complete(
 )
 """Every request."""
 FIXED: Final[dict[int, FixedLayout]] = {row.code: row for row in ROWS if isinstance(row, FixedLayout)}
-"""Those whose payload has one size only, for a code as it came."""
+"""Those without a content of their own, for a code as it came."""
+LARGEST_FIXED: Final = max(row.sizes.stop - 1 for row in FIXED.values())
+"""Bytes of the largest payload of these."""
 _BY_TYPE: Final[Mapping[type[FixedRequest], FixedLayout]] = complete(
     "ROWS of common/client_protocol/requests.py", {row.request: row for row in FIXED.values()}, get_args(FixedRequest)
 )

@@ -23,7 +23,16 @@ from common.errors import FrameUndecodable, ResponseMalformed
 from common.names import ascii_form
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.tables import complete
-from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, Token, Username
+from common.values import (
+    CLIENT_ID_SIZE,
+    LONGEST_BUNDLE,
+    ONE_TIME_KEY_SIZE,
+    PUBLIC_KEY_SIZE,
+    ClientId,
+    PublicKey,
+    Token,
+    Username,
+)
 
 
 class ResponseCode(IntEnum):
@@ -37,6 +46,8 @@ class ResponseCode(IntEnum):
     HELLO = 2140
     AUTHENTICATED = 2141
     FETCHED = 2143
+    KEYS_KEPT = 2144
+    KEY_CLAIMED = 2145
     DELETED = 2147
     ABOUT = 2148
     CERTIFICATES = 2149
@@ -67,6 +78,10 @@ LONGEST_ABOUT: Final = 4096
 CERTIFICATES_HEAD: Final = Struct("<B")
 """count of the digests that follow"""
 DIGEST_SIZE: Final = 32
+KEYS_KEPT: Final = Struct("<H")
+"""one-time keys that the server keeps now"""
+PART_SIZE: Final = Struct("<H")
+"""size of the bundle or of the one-time key that follows"""
 NONCE_SIZE: Final = 32
 FLAG_SENDER_AUTHENTICATED: Final = 1
 LARGEST_CONTENT: Final = 2**32 - 1 - FETCHED_HEAD.size
@@ -217,6 +232,18 @@ def encode_certificates(digests: Sequence[bytes]) -> bytes:
     return b"".join((head, CERTIFICATES_HEAD.pack(len(digests)), *digests))
 
 
+def encode_keys_kept(kept: int) -> bytes:
+    """2144."""
+    return encode_head(ResponseCode.KEYS_KEPT, KEYS_KEPT.size) + KEYS_KEPT.pack(kept)
+
+
+def encode_key_claimed(bundle: bytes, one_time_key: bytes) -> bytes:
+    """2145. `one_time_key`: empty for none."""
+    sizes = PART_SIZE.pack(len(bundle)), PART_SIZE.pack(len(one_time_key))
+    head = encode_head(ResponseCode.KEY_CLAIMED, 2 * PART_SIZE.size + len(bundle) + len(one_time_key))
+    return b"".join((head, sizes[0], bundle, sizes[1], one_time_key))
+
+
 def encode_reason(reason: int, retry_after: int) -> bytes:
     """9001, for connections whose 640 asked for reasons. `retry_after` in seconds."""
     return encode_head(ResponseCode.ERROR_WITH_REASON, REASON.size) + REASON.pack(reason, retry_after)
@@ -296,6 +323,21 @@ class CertificatesResponse(NamedTuple):
     digests: tuple[bytes, ...]
 
 
+class KeysKeptResponse(NamedTuple):
+    """2144: how many of the user's one-time keys the server keeps now."""
+
+    kept: int
+
+
+class KeyClaimedResponse(NamedTuple):
+    """2145: a user's bundle, of 1 to `LONGEST_BUNDLE` bytes, and a one-time key that nobody else
+    gets; `one_time_key` is empty where the server gave none.
+    """
+
+    bundle: bytes
+    one_time_key: bytes
+
+
 class BlockSetResponse(NamedTuple):
     """2151."""
 
@@ -335,6 +377,8 @@ Whole = (
     | DeletedResponse
     | AboutResponse
     | CertificatesResponse
+    | KeysKeptResponse
+    | KeyClaimedResponse
     | BlockSetResponse
     | ErrorResponse
 )
@@ -398,6 +442,27 @@ def _decode_certificates(payload: bytes) -> CertificatesResponse:
     return CertificatesResponse(tuple(digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)))
 
 
+def _decode_key_claimed(payload: bytes) -> KeyClaimedResponse:
+    bundle, rest = _part(payload)
+    one_time_key, rest = _part(rest)
+    if not 1 <= len(bundle) <= LONGEST_BUNDLE or len(one_time_key) not in (0, ONE_TIME_KEY_SIZE) or rest:
+        raise ResponseMalformed(
+            f"a bundle of {len(bundle)} bytes, a one-time key of {len(one_time_key)}, and {len(rest)} bytes"
+        )
+    return KeyClaimedResponse(bundle, one_time_key)
+
+
+def _part(data: bytes) -> tuple[bytes, bytes]:
+    """What a size precedes, and what is behind it."""
+    if len(data) < PART_SIZE.size:
+        raise ResponseMalformed("a size is cut off")
+    (size,) = PART_SIZE.unpack_from(data)
+    end = PART_SIZE.size + size
+    if end > len(data):
+        raise ResponseMalformed(f"{size} bytes are announced, {len(data) - PART_SIZE.size} are there")
+    return data[PART_SIZE.size : end], data[end:]
+
+
 def _decode_about(payload: bytes) -> AboutResponse:
     expire_days, largest, messages, size, registration = ABOUT_HEAD.unpack_from(payload)
     text = payload[ABOUT_HEAD.size :].decode("utf-8", "replace")
@@ -418,6 +483,13 @@ LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
         ),
         ResponseCode.AUTHENTICATED: WholeLayout((0,), lambda _payload: AuthenticatedResponse()),
         ResponseCode.FETCHED: ListLayout(FETCHED_HEAD.size, _decode_fetched),
+        ResponseCode.KEYS_KEPT: WholeLayout(
+            (KEYS_KEPT.size,), lambda payload: KeysKeptResponse(*KEYS_KEPT.unpack(payload))
+        ),
+        ResponseCode.KEY_CLAIMED: WholeLayout(
+            range(2 * PART_SIZE.size + 1, 2 * PART_SIZE.size + LONGEST_BUNDLE + ONE_TIME_KEY_SIZE + 1),
+            _decode_key_claimed,
+        ),
         ResponseCode.DELETED: WholeLayout((0,), lambda _payload: DeletedResponse()),
         ResponseCode.ABOUT: WholeLayout(range(ABOUT_HEAD.size, ABOUT_HEAD.size + LONGEST_ABOUT + 1), _decode_about),
         ResponseCode.CERTIFICATES: WholeLayout(

@@ -53,7 +53,15 @@ from common.client_protocol.versions import PADDED_BLOCK
 from common.errors import ValueRejected
 from common.storage_protocol.message_format import walk_frames
 from common.tables import complete
-from common.values import CLIENT_ID_SIZE, MESSAGE_KINDS, ClientId, MessageKind, RefusalReason, Token
+from common.values import (
+    CLIENT_ID_SIZE,
+    KINDS_SENT_ONCE,
+    MESSAGE_KINDS,
+    ClientId,
+    MessageKind,
+    RefusalReason,
+    Token,
+)
 
 HEADER_SIZE: Final = REQUEST_HEADER.size
 _unpack_header = REQUEST_HEADER.unpack_from
@@ -67,7 +75,7 @@ _LAST_KIND: Final = max(MESSAGE_KINDS)
 _SEND_FRAME: Final = HEADER_SIZE + SEND_HEAD.size
 _SEND_HEAD: Final = SEND_HEAD.size
 _PUBLIC_KEY: Final = int(RequestCode.PUBLIC_KEY)
-_PUBLIC_KEY_SIZE: Final = FIXED[RequestCode.PUBLIC_KEY].size
+_PUBLIC_KEY_SIZE: Final = CLIENT_ID_SIZE
 _ZERO_HEADER_REST: Final = bytes(HEADER_SIZE - CLIENT_ID_SIZE)
 """Where a header of 16 bytes of id would go on: code 0, which is never valid."""
 _UNSIZED_KEY_REQUEST: Final = HEADER_SIZE + _PUBLIC_KEY_SIZE + len(_ZERO_HEADER_REST)
@@ -295,15 +303,15 @@ class ServerConnection:
                 return self._wait(HEADER_SIZE + SEND_ONCE_HEAD.size)
             token, recipient, kind, content_size = _unpack_send_once(data, pos + HEADER_SIZE)
             return self._send(requester, recipient, kind, content_size, size, SEND_ONCE_HEAD.size, Token(token))
-        if size > self._limits.largest_content + SEND_HEAD.size:
-            return self._refuse_for_good()
         if code == _PUBLIC_KEY and size == 0 and self._first:
             if available < _UNSIZED_KEY_REQUEST:
                 return self._wait(_UNSIZED_KEY_REQUEST)
             if data.startswith(_ZERO_HEADER_REST, pos + HEADER_SIZE + _PUBLIC_KEY_SIZE):
                 size = _PUBLIC_KEY_SIZE
         layout = FIXED.get(code)
-        if layout is None or layout.size != size:
+        if layout is None or size not in layout.sizes:
+            if size > self._limits.largest_content + SEND_HEAD.size:
+                return self._refuse_for_good()
             return self._refuse_and_skip(size)
         frame_size = HEADER_SIZE + size
         if available < frame_size:
@@ -420,7 +428,8 @@ class ServerConnection:
     ) -> Event | None:
         if size > self._limits.largest_content + head:
             return self._refuse_for_good()
-        if content_size != size - head or kind not in MESSAGE_KINDS:
+        kinds = MESSAGE_KINDS if token is None else KINDS_SENT_ONCE
+        if content_size != size - head or kind not in kinds:
             return self._refuse_and_skip(size)
         if content_size > self._limits.inline_content:
             self._pos += HEADER_SIZE + head

@@ -18,6 +18,7 @@ from common.client_protocol.requests import (
     AboutRequest,
     BlockRequest,
     CertificatesRequest,
+    ClaimKeyRequest,
     DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
@@ -25,6 +26,7 @@ from common.client_protocol.requests import (
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
+    PublishKeysRequest,
     PullRequest,
     RegisterInvitedRequest,
     RegisterRequest,
@@ -67,6 +69,7 @@ from gateway.handlers.prove import ProveHandler
 from gateway.handlers.upload import UploadHandler
 from gateway.limits import RefusedRequests
 
+NOT_OFFERED: Final = Refused(RefusalReason.MALFORMED)
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on an authenticated connection to a request in another user's name."""
 SEND_COST: Final = 1024
@@ -249,6 +252,11 @@ def _set_block(connection: HandlerContext, request: BlockRequest) -> SetBlock:
     return SetBlock(request.requester, connection.authenticated_as is not None, request.sender, request.blocked)
 
 
+def _not_offered(_connection: HandlerContext, _request: PublishKeysRequest | ClaimKeyRequest) -> Refused:
+    """What 640 does not offer yet: as it was while the code was unknown."""
+    return NOT_OFFERED
+
+
 def _upload(connection: HandlerContext, request: LargeSendRequest) -> UploadHandler:
     refused = None
     if connection.authenticated_as is not None and not _in_own_name(connection.authenticated_as, request):
@@ -284,6 +292,8 @@ HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
             _takes_connection(HelloRequest, 0, _always, HelloHandler),
             _takes_connection(ProveRequest, _PROOF_COUNTS, _in_own_name, ProveHandler),
             _takes_connection(FetchRequest, 1, _in_own_name, FetchHandler),
+            _flows(PublishKeysRequest, 1, _in_own_name, _not_offered),
+            _flows(ClaimKeyRequest, 1, _in_own_name, _not_offered),
             _flows(RegisterInvitedRequest, 0, _never, _register_invited),
             _takes_connection(DeleteAccountRequest, 1, _in_own_name, DeleteAccountHandler),
             _flows(AboutRequest, 1, _always, _about),

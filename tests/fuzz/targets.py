@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 from client.errors import ClientError
 from client.identity import archive, identity_files
 from common.client_protocol.client_connection import ClientConnection
+from common.client_protocol.requests import LARGEST_FIXED
 from common.client_protocol.server_connection import Limits, ServerConnection
 from common.errors import FrameUndecodable, MessageUError, ResponseMalformed, SettingRejected, ValueRejected
 from common.name_rule import looks, registrable
@@ -61,7 +62,7 @@ def requests(data: bytes) -> None:
         connection.receive_data(piece)
         while connection.next_event() is not None:
             pass
-        assert connection.memory <= 2 * (_LIMITS.largest_content + 64) + len(piece)
+        assert connection.memory <= 2 * (max(_LIMITS.largest_content, LARGEST_FIXED) + 64) + len(piece)
         assert connection.undigested >= 0
     connection.event_on_silence()
     while connection.next_event() is not None:

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.client_protocol.requests import (
+    ClaimKeyRequest,
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
+    PublishKeysRequest,
     PullRequest,
     RegisterRequest,
     Request,
@@ -55,7 +57,12 @@ REQUESTS: list[Request] = [
     HelloRequest(ID, 1, 11),
     ProveRequest(ID, b"s" * 128),
     SendRequest(ID, OTHER, 3, b"once", TOKEN),
+    SendRequest(ID, OTHER, 5, b"sealed", TOKEN),
     FetchRequest(ID, 2**64 - 1, 2**32 - 1, 65535),
+    PublishKeysRequest(ID, forget=False, bundle=b"b", one_time_keys=b""),
+    # Larger than the largest content, which is another matter.
+    PublishKeysRequest(ID, forget=True, bundle=b"b" * 4096, one_time_keys=bytes(range(96)) * 50),
+    ClaimKeyRequest(ID, OTHER),
 ]
 
 
@@ -131,6 +138,20 @@ BAD = [
     header(603, 25) + OTHER + b"\x05" + struct.pack("<I", 4) + b"text",
     header(603, 25) + OTHER + b"\xff" + struct.pack("<I", 4) + b"text",
     header(642, 41) + TOKEN + OTHER + b"\x03" + struct.pack("<I", 5) + b"text",
+    header(642, 41) + TOKEN + OTHER + b"\x00" + struct.pack("<I", 4) + b"text",
+    header(642, 41) + TOKEN + OTHER + b"\x06" + struct.pack("<I", 4) + b"text",
+    header(644, 5) + bytes(5),
+    header(644, 8) + struct.pack("<BH3sH", 2, 3, b"abc", 0),
+    header(644, 8) + struct.pack("<BH3sH", 0, 0, b"abc", 0),
+    header(644, 8) + struct.pack("<BH3sH", 0, 4, b"abc", 0),
+    header(644, 8) + struct.pack("<BH3sH", 0, 2, b"abc", 0),
+    header(644, 8) + struct.pack("<BH3sH", 0, 3, b"abc", 1),
+    header(644, 104) + struct.pack("<BH3sH", 0, 3, b"abc", 0) + bytes(96),
+    header(644, 103) + struct.pack("<BH3sH", 0, 3, b"abc", 1) + bytes(95),
+    header(644, 4904) + struct.pack("<BH3sH", 0, 3, b"abc", 51) + bytes(51 * 96),
+    header(644, 4102) + struct.pack("<BH4097sH", 0, 4097, b"", 0),
+    header(645, 15) + bytes(15),
+    header(645, 17) + bytes(17),
 ]
 
 
@@ -158,6 +179,7 @@ def test_a_bad_frame_is_refused_and_the_next_one_read(bad: bytes) -> None:
     [
         header(601, 5022),
         header(999, 0xFFFFFFFF),
+        header(644, 8902),
         header(600, 0x80000000),
         header(603, 5022) + OTHER + b"\x03" + struct.pack("<I", 5001),
         header(603, 0xFFFFFFFF) + OTHER + b"\x01" + struct.pack("<I", 1),

@@ -14,7 +14,7 @@ from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
 from common.client_protocol.requests import RequestCode
 from common.client_protocol.responses import ResponseCode
 from common.client_protocol.versions import SERVER_FEATURES, TLS_FEATURES, Feature
-from common.values import RefusalReason
+from common.values import ONE_TIME_KEY_SIZE, RefusalReason
 
 TEXT: Final = (Path(__file__).resolve().parents[3] / "docs" / "client-protocol.md").read_text(encoding="utf-8")
 ROWS: Final = ["purpose", "payload", "who may send it", "effect", "answer", "errors"]
@@ -29,6 +29,10 @@ REQUESTS: Final = {
     RequestCode.PROVE: Struct(f"<{requests.SIGNATURE_SIZE}s"),
     RequestCode.SEND_ONCE: requests.SEND_ONCE_HEAD,
     RequestCode.FETCH: requests.FETCH,
+    RequestCode.PUBLISH_KEYS: Struct(
+        requests.PUBLISH_KEYS_HEAD.format + requests.KEY_COUNT.format[1:] + f"{ONE_TIME_KEY_SIZE}s"
+    ),
+    RequestCode.CLAIM_KEY: Struct("<16s"),
     RequestCode.REGISTER_INVITED: requests.REGISTER_INVITED,
     RequestCode.DELETE_ACCOUNT: Struct("<16s"),
     RequestCode.ABOUT: Struct("<"),
@@ -44,6 +48,8 @@ RESPONSES: Final = {
     ResponseCode.HELLO: responses.HELLO_REPLY,
     ResponseCode.AUTHENTICATED: Struct("<"),
     ResponseCode.FETCHED: responses.FETCHED_HEAD,
+    ResponseCode.KEYS_KEPT: responses.KEYS_KEPT,
+    ResponseCode.KEY_CLAIMED: Struct(responses.PART_SIZE.format + responses.PART_SIZE.format[1:]),
     ResponseCode.DELETED: Struct("<"),
     ResponseCode.ABOUT: responses.ABOUT_HEAD,
     ResponseCode.BLOCK_SET: Struct("<"),
@@ -80,7 +86,9 @@ def test_each_request_has_a_section() -> None:
 def test_the_layout_of_a_request(code: RequestCode) -> None:
     payload, _, size = section(code)["payload"].rpartition(": ")
     assert layout(payload) == REQUESTS[code].format
-    assert int(re.match(r"\d+", size)[0]) == REQUESTS[code].size  # type: ignore[index]
+    # Of a list of keys none may be there.
+    keys = ONE_TIME_KEY_SIZE if code == RequestCode.PUBLISH_KEYS else 0
+    assert int(re.match(r"\d+", size)[0]) == REQUESTS[code].size - keys  # type: ignore[index]
 
 
 def test_the_layouts_of_responses() -> None:
