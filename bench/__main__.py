@@ -97,6 +97,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="measure each server over TLS too; both by the generator in Python, without rivals unless named",
     )
+    parser.add_argument(
+        "--store",
+        choices=["postgresql"],
+        help="measure each server with its store in PostgreSQL too, beside PostgreSQL itself unless others are named",
+    )
     parser.add_argument("--python-generator", action="store_true", help="do not use the C compiler")
     parser.add_argument(
         "--profile",
@@ -128,6 +133,8 @@ def _extent(options: argparse.Namespace) -> Extent:
 def _rivals(options: argparse.Namespace, generator: Generator) -> tuple[list[Subject], list[str]]:
     """The rivals that can be measured, and what is to be said of the others."""
     names = list(RIVALS) if options.all else [] if options.quick or options.tls else list(ALWAYS)
+    if options.store and not (options.all or options.quick or options.tls):
+        names = ["postgres"]
     if options.rival:
         names = [name for name in RIVALS if name in options.rival]
     able: list[Subject] = []
@@ -184,6 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     servers: list[MessageU] = options.server or [MessageU("ours", _PROJECT)]
     if options.tls:
         servers = [one for server in servers for one in (server, server.over_tls())]
+    if options.store:
+        servers = [one for server in servers for one in (server, server.over_postgres())]
+        if servers[-1].missing:
+            parser.error(f"--store: {servers[-1].missing}; scripts/bench --install gets it")
     for server in servers if options.profile else ():
         server.profile_into(options.profile)
     names = [subject.name for subject in [*servers, *RIVALS.values()]]

@@ -2,9 +2,9 @@
 
 Owns: starting and ending the two server programs of one code folder, registering users, and the
 plans that speak part 1 of the client protocol.
-Promises: a server of its own for each start: a free port, a store of its own in the given folder;
-both programs have ended when the `with` is left. It asks nothing that the published protocol does
-not have.
+Promises: a server of its own for each start: a free port, a store of its own in the given folder,
+or in a PostgreSQL server that is started for it with the settings of that rival; all programs have
+ended when the `with` is left. It asks nothing that the published protocol does not have.
 Exposure: 127.0.0.1 only.
 """
 
@@ -13,8 +13,9 @@ import random
 import socket
 import subprocess
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from bench.large import download, upload
 from bench.plan import Dialect, Mode, Plan
 from bench.profiles import profiled, write_text
 from bench.programs import Programs, free_port
+from bench.rivals.postgres import Postgres, started
 from bench.subject import Kind, Sending, Shape, SubjectFailed
 from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import LargeSendRequest, PullRequest, RegisterRequest, encode
@@ -30,6 +32,8 @@ from common.client_protocol.responses import ResponseCode
 from common.values import CLIENT_ID_SIZE, NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 
 PROGRAMS: Final = {"worker": "storage_worker", "gateway": "gateway"}
+STORE: Final = "postgresql"
+"""The role of the server that has the store."""
 _START_SECONDS: Final = 20.0
 _ANSWER_SECONDS: Final = 10.0
 _LONGEST_SEND: Final = 60.0
@@ -183,12 +187,12 @@ class MessageU:
     """The server programs in one code folder; see `subject.Subject`."""
 
     dialect = Dialect.MESSAGEU
-    missing = ""
 
-    def __init__(self, name: str, code_folder: Path, *, tls: bool = False) -> None:
+    def __init__(self, name: str, code_folder: Path, *, tls: bool = False, in_postgres: bool = False) -> None:
         self.name = name
         self.kinds = frozenset({Kind.SENDS, Kind.DRAIN, Kind.IDLE}) if tls else frozenset(Kind)
         self._tls = tls
+        self._in_postgres = in_postgres
         self._code_folder = code_folder.resolve()
         self._profiles: Path | None = None
         missing = [program for program in PROGRAMS.values() if not (self._code_folder / program).is_dir()]
@@ -198,6 +202,15 @@ class MessageU:
     def over_tls(self) -> "MessageU":
         """The same server, loaded over TLS."""
         return MessageU(f"{self.name} TLS", self._code_folder, tls=True)
+
+    def over_postgres(self) -> "MessageU":
+        """The same server with its store in PostgreSQL."""
+        return MessageU(f"{self.name} PostgreSQL", self._code_folder, in_postgres=True)
+
+    @property
+    def missing(self) -> str:
+        """See `subject.Subject`."""
+        return Postgres().missing if self._in_postgres else ""
 
     def profile_into(self, folder: Path) -> None:
         """From now on profile both programs, each run into files of its own in `folder`."""
@@ -222,13 +235,23 @@ class MessageU:
         """Start both programs with an empty store in `folder`. Raises `SubjectFailed`."""
         port = free_port()
         tls_port = free_port() if self._tls else None
-        with Programs(folder) as programs:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self._code_folder),
+            "MESSAGEU_DATA": str((folder / "data").resolve()),
+        }
+        # The programs end before the server that has their store.
+        with ExitStack() as resources:
+            store: list[str] = []
+            beside: Mapping[str, int] = {}
+            if self._in_postgres:
+                # That server may run as a user of its own, whose folder is in this one.
+                folder.chmod(0o755)
+                store_port, beside = resources.enter_context(started(folder / "store", STORE))
+                store = ["--store", f"postgresql://postgres@127.0.0.1:{store_port}/postgres"]
+                _create_store(store, environment)
+            programs = resources.enter_context(Programs(folder))
             (folder / "myport.info").write_text(f"{port}\n")
-            environment = {
-                **os.environ,
-                "PYTHONPATH": str(self._code_folder),
-                "MESSAGEU_DATA": str((folder / "data").resolve()),
-            }
             starts = count(1)
             profiles: list[Path] = []
 
@@ -242,13 +265,31 @@ class MessageU:
                         command = profiled(program, profiles[-1])
                     if tls_port is not None and program == PROGRAMS["gateway"]:
                         command = [*command, "--tls-listen", f"127.0.0.1:{tls_port}"]
+                    if program == PROGRAMS["worker"]:
+                        command = [*command, *store]
                     programs.start(role, command, environment=environment)
                 # A name can be had once: what was registered before a restart is there after it.
                 programs.await_answer(lambda attempt: register(port, [f"start {begun}, {attempt}"]), _START_SECONDS)
 
             start()
-            running = RunningMessageU(port, programs.process_ids, start, tls_port)
+            process_ids = ChainMap(programs.process_ids, dict(beside))
+            running = RunningMessageU(port, process_ids, start, tls_port)
             running.register_users(recipients, senders)
             yield running
         for profile in profiles:
             print(f"profile: {write_text(profile)}", file=sys.stderr)
+
+
+def _create_store(store: Sequence[str], environment: Mapping[str, str]) -> None:
+    try:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "storage_worker.admin", "store", "create", *store],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_START_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise SubjectFailed(f"the store can't be made in PostgreSQL: {said.strip()[-400:]}") from error

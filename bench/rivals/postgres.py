@@ -5,6 +5,7 @@ Owns: its settings and its plans.
 Promises: an acknowledged message is committed and synced. What is in flight on a connection is
 pipelined, which its extended protocol allows; nothing is put into one transaction that the load
 does not put there.
+`started` is the same server without its table, for our own store in it.
 Exposure: 127.0.0.1 only, trusting everybody there, for as long as it is measured. It does not run
 as root: for root it is started as the user `postgres`, to whom its folder is given.
 """
@@ -133,17 +134,26 @@ class Postgres:
     @contextmanager
     def start(self, folder: Path, *, recipients: int, senders: int) -> Iterator[RunningPostgres]:
         """Start it with an empty table; `senders` are not known to it."""
-        user = _USER if os.geteuid() == 0 else None
-        port = free_port()
-        with Programs(folder, stop_seconds=_STOP_SECONDS) as programs:
-            if user is not None:
-                folder.chmod(0o755)
-                shutil.chown(folder, user, user)
-            _init(folder, user)
-            programs.start("server", _command(port), user=user, stop_signal=signal.SIGINT)
-            programs.await_answer(lambda _attempt: query(port, b"SELECT 1"), _START_SECONDS)
+        with started(folder, "server") as (port, process_ids):
             query(port, b"; ".join(SCHEMA))
-            yield RunningPostgres(port, programs.process_ids, recipients)
+            yield RunningPostgres(port, process_ids, recipients)
+
+
+@contextmanager
+def started(folder: Path, role: str) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """A server without tables: its port, and its first process under `role`. Raises
+    `SubjectFailed`.
+    """
+    user = _USER if os.geteuid() == 0 else None
+    port = free_port()
+    with Programs(folder, stop_seconds=_STOP_SECONDS) as programs:
+        if user is not None:
+            folder.chmod(0o755)
+            shutil.chown(folder, user, user)
+        _init(folder, user)
+        programs.start(role, _command(port), user=user, stop_signal=signal.SIGINT)
+        programs.await_answer(lambda _attempt: query(port, b"SELECT 1"), _START_SECONDS)
+        yield port, programs.process_ids
 
 
 def _program(name: str) -> str:

@@ -1,11 +1,13 @@
 """The quick form with the real server: that it works, not how fast it was."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import main
+from bench.rivals.postgres import Postgres
 
 
 @pytest.mark.slow
@@ -34,3 +36,25 @@ def test_tls_is_measured_beside_plain_tcp(tmp_path: Path) -> None:
         if (one["load"], one["subject"]) == ("idle", name)
     )
     assert tls > plain + 8000, "a connection with TLS has what OpenSSL keeps of it"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(Postgres().missing), reason=Postgres().missing)
+def test_a_store_in_postgresql_is_measured_beside_the_embedded_one(tmp_path: Path) -> None:
+    # PostgreSQL, which may run as a user of its own, may not enter a test's folder.
+    with tempfile.TemporaryDirectory() as name:
+        disk = Path(name)
+        disk.chmod(0o755)
+        _measure_both(tmp_path, disk)
+
+
+def _measure_both(tmp_path: Path, disk: Path) -> None:
+    arguments = ["--quick", "--store", "postgresql", "--disk", str(disk), "--keep", str(tmp_path / "kept")]
+    assert main([*arguments, "--date", "2026-01-31", "--only", "50x32", "--only", "drain", "--only", "waiting"]) == 0
+    kept = json.loads((tmp_path / "kept" / "2026-01-31.json").read_text())
+    found = [(one["load"], one["subject"]) for one in kept["rounds"] if one["subject"] != "floor"]
+    names = ("ours", "ours PostgreSQL")
+    assert sorted(found) == sorted((load, name) for load in ("50x32", "drain", "waiting") for name in names)
+    [cost] = [one["cpu_us"] for one in kept["rounds"] if (one["load"], one["subject"]) == ("50x32", names[1])]
+    assert {"gateway", "worker", "postgresql"} <= set(cost)
+    assert list(disk.iterdir()) == []
