@@ -102,6 +102,12 @@ def make_parser() -> argparse.ArgumentParser:
         choices=["postgresql"],
         help="measure each server with its store in PostgreSQL too, beside PostgreSQL itself unless others are named",
     )
+    parser.add_argument(
+        "--requests",
+        choices=["published", "extension", "both"],
+        help="what our server is loaded with: 603 and 604 of the published protocol, 642 and 643 of our own client, "
+        "or each in turn (both; with --tls, --close-each and --store: published)",
+    )
     parser.add_argument("--python-generator", action="store_true", help="do not use the C compiler")
     parser.add_argument(
         "--profile",
@@ -115,6 +121,28 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--install", action="store_true", help="get the rivals from the system's packages, and end")
     parser.add_argument("--table", metavar="FILE", type=Path, nargs="+", help="print the tables of kept files again")
     return parser
+
+
+def variants(servers: list[MessageU], options: argparse.Namespace) -> tuple[list[MessageU], dict[str, str]]:
+    """Each server in every way in which it is to be loaded; and with which other one each is
+    compared: the first server in the same way, or, where there is one server, its first way.
+    """
+    if options.store:
+        servers = [one for server in servers for one in (server, server.over_postgres())]
+    requests = options.requests or ("published" if options.close_each or options.store else "both")
+    if options.tls:
+        ways = [[server, server.over_tls()] for server in servers]
+    elif requests == "published":
+        ways = [[server] for server in servers]
+    elif requests == "extension":
+        ways = [[server.by_extension()] for server in servers]
+    else:
+        ways = [[server, server.by_extension()] for server in servers]
+    if len(servers) == 1:
+        firsts = {other.name: ways[0][0].name for other in ways[0][1:]}
+    else:
+        firsts = {other.name: first.name for way in ways[1:] for other, first in zip(way, ways[0], strict=True)}
+    return [one for way in ways for one in way], firsts
 
 
 def _extent(options: argparse.Namespace) -> Extent:
@@ -189,12 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_tables(options.table, parser)
     extent = _extent(options)
     servers: list[MessageU] = options.server or [MessageU("ours", _PROJECT)]
-    if options.tls:
-        servers = [one for server in servers for one in (server, server.over_tls())]
-    if options.store:
-        servers = [one for server in servers for one in (server, server.over_postgres())]
-        if servers[-1].missing:
-            parser.error(f"--store: {servers[-1].missing}; scripts/bench --install gets it")
+    if options.requests in {"extension", "both"} and (options.tls or options.close_each):
+        parser.error("--tls and --close-each are measured with --requests published")
+    servers, firsts = variants(servers, options)
+    lacking = [server.missing for server in servers if server.missing]
+    if lacking:
+        parser.error(f"--store: {lacking[0]}; scripts/bench --install gets it")
     for server in servers if options.profile else ():
         server.profile_into(options.profile)
     names = [subject.name for subject in [*servers, *RIVALS.values()]]
@@ -230,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_folder.chmod(0o755)
     interrupted = False
     try:
-        measure_all(subjects, generator, extent, run_folder, lambda line: print(line, file=sys.stderr), take)
+        measure_all(subjects, generator, extent, run_folder, lambda line: print(line, file=sys.stderr), take, firsts)
     except KeyboardInterrupt:
         interrupted = True
     finally:

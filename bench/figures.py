@@ -38,7 +38,7 @@ class Figures:
     to_redis: float | None = None
     """`rate` through that of `REDIS` in the same round."""
     to_first: float | None = None
-    """`rate` through that of the first server in the same round."""
+    """`rate` through that of the server that this one is compared with, in the same round."""
     values: dict[str, float] = field(default_factory=dict)
     """What a kind has besides: for idle connections resident bytes of each, by role, "gateway
     fresh" when it was only opened, "gateway" after one request."""
@@ -64,9 +64,9 @@ class Figures:
 GENERATOR: Final = "generator"
 
 
-def compare(group: Sequence[Figures], servers: Sequence[str]) -> None:
-    """Fill in the ratios of one load in one round. `servers`: those that are compared
-    with their first.
+def compare(group: Sequence[Figures], firsts: Mapping[str, str]) -> None:
+    """Fill in the ratios of one load in one round. `firsts`: servers, and which one each is
+    compared with.
     """
     rates = {figures.subject: figures.rate for figures in group if figures.rate}
     for figures in group:
@@ -76,8 +76,9 @@ def compare(group: Sequence[Figures], servers: Sequence[str]) -> None:
             figures.to_floor = figures.rate / rates[FLOOR]
         if REDIS in rates and figures.subject != REDIS:
             figures.to_redis = figures.rate / rates[REDIS]
-        if figures.subject in servers[1:] and servers[0] in rates:
-            figures.to_first = figures.rate / rates[servers[0]]
+        first = firsts.get(figures.subject)
+        if first in rates:
+            figures.to_first = figures.rate / rates[first]
 
 
 def medians(results: Sequence[Figures]) -> list[Figures]:

@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from array import array
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from bench.plan import Dialect, Plan, Report
+from bench.signing_in import signed_in
+from bench.subject import SubjectFailed
 
 _HERE: Final = Path(__file__).parent
 SOURCES: Final = _HERE / "loadgen"
@@ -101,15 +104,29 @@ class Run:
         plan_file.write_bytes(plan.encode())
         self._said = (Path(self._files.name) / "stderr").open("w+")
         project = str(_HERE.parent)
-        self._process = subprocess.Popen(
-            [*generator.command, str(plan_file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            cwd=self._files.name,
-            env={**os.environ, "PYTHONPATH": project},
-            bufsize=0,
-        )
+        with ExitStack() as handed_over:
+            descriptors: list[int] = []
+            arguments = [str(plan_file)]
+            if plan.extension:
+                try:
+                    descriptors = [one.fileno() for one in handed_over.enter_context(signed_in(plan))]
+                except (OSError, SubjectFailed) as error:
+                    self._said.close()
+                    self._files.cleanup()
+                    raise GeneratorFailed(f"nobody can sign in: {error}") from error
+                connections_file = Path(self._files.name) / "connections"
+                connections_file.write_bytes(array("I", descriptors).tobytes())
+                arguments.append(str(connections_file))
+            self._process = subprocess.Popen(
+                [*generator.command, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                cwd=self._files.name,
+                env={**os.environ, "PYTHONPATH": project},
+                bufsize=0,
+                pass_fds=descriptors,
+            )
         try:
             if self._line(_READY_SECONDS) != b"ready\n":
                 raise self._failed("did not open its connections")

@@ -17,12 +17,13 @@ from typing import Final
 from bench.figures import Figures
 from bench.generator import Generator, Run
 from bench.loads import CONTENT_SIZE, Extent, Large
-from bench.plan import Report
+from bench.plan import TOKEN_SIZE, Report
+from bench.signing_in import connect_as
 from bench.subject import Running, Sending, Shape, SubjectFailed
 from common.client_protocol.fields import RESPONSE_HEADER
-from common.client_protocol.requests import LargeSendRequest, PullRequest, encode
-from common.client_protocol.responses import STORED, WAITING_HEAD, ResponseCode
-from common.values import ClientId, MessageKind
+from common.client_protocol.requests import FetchRequest, LargeSendRequest, PullRequest, encode
+from common.client_protocol.responses import FETCHED_HEAD, STORED, WAITING_HEAD, ResponseCode
+from common.values import ClientId, MessageKind, Token
 
 _BLOCK: Final = os.urandom(1 << 20)
 _SHAPE: Final = Shape(4, 1)
@@ -31,12 +32,21 @@ _LONGEST: Final = 300.0
 _MEGA: Final = 1e6
 
 
-def upload(port: int, sender: ClientId, recipient: ClientId, size: int) -> None:
-    """Send one content of `size` bytes, until it is acknowledged. Raises `OSError`,
-    `SubjectFailed`.
+def _connect(port: int, user: ClientId, *, extension: bool) -> socket.socket:
+    if extension:
+        connection = connect_as(port, user)
+        connection.settimeout(_STALL_SECONDS)
+        return connection
+    return socket.create_connection(("127.0.0.1", port), _STALL_SECONDS)
+
+
+def upload(port: int, sender: ClientId, recipient: ClientId, size: int, *, extension: bool = False) -> None:
+    """Send one content of `size` bytes, by 603 or by 642, until it is acknowledged. Raises
+    `OSError`, `SubjectFailed`.
     """
-    with socket.create_connection(("127.0.0.1", port), _STALL_SECONDS) as connection:
-        connection.sendall(encode(LargeSendRequest(sender, recipient, MessageKind.FILE, size)))
+    token = Token(os.urandom(TOKEN_SIZE)) if extension else None
+    with _connect(port, sender, extension=extension) as connection:
+        connection.sendall(encode(LargeSendRequest(sender, recipient, MessageKind.FILE, size, token)))
         for at in range(0, size, len(_BLOCK)):
             connection.sendall(_BLOCK[: min(len(_BLOCK), size - at)])
         answer = connection.makefile("rb").read(RESPONSE_HEADER.size)
@@ -45,17 +55,17 @@ def upload(port: int, sender: ClientId, recipient: ClientId, size: int) -> None:
         raise SubjectFailed(f"a content of {size} bytes was answered {answer.hex() or 'by the end of the connection'}")
 
 
-def download(port: int, recipient: ClientId, size: int) -> None:
-    """Fetch it, and say that it has come. Raises `OSError`, `SubjectFailed` where it is
-    not what was sent.
+def download(port: int, recipient: ClientId, size: int, *, extension: bool = False) -> None:
+    """Fetch it, by 604 or by 643, and say that it has come. Raises `OSError`, `SubjectFailed` where
+    it is not what was sent.
     """
-    with socket.create_connection(("127.0.0.1", port), _STALL_SECONDS) as connection:
-        pull = encode(PullRequest(recipient))
-        connection.sendall(pull)
-        head = bytearray(RESPONSE_HEADER.size + WAITING_HEAD.size)
+    entry_head, mail = (FETCHED_HEAD, ResponseCode.FETCHED) if extension else (WAITING_HEAD, ResponseCode.WAITING)
+    with _connect(port, recipient, extension=extension) as connection:
+        connection.sendall(encode(FetchRequest(recipient, 0, size, 0) if extension else PullRequest(recipient)))
+        head = bytearray(RESPONSE_HEADER.size + entry_head.size)
         _exactly(connection, head)
         _version, code, payload_size = RESPONSE_HEADER.unpack_from(head)
-        if (code, payload_size) != (ResponseCode.WAITING, WAITING_HEAD.size + size):
+        if (code, payload_size) != (mail, entry_head.size + size):
             raise SubjectFailed(f"the large content was announced as {code} with {payload_size} bytes")
         block = bytearray(len(_BLOCK))
         for at in range(0, size, len(_BLOCK)):
@@ -63,7 +73,8 @@ def download(port: int, recipient: ClientId, size: int) -> None:
             _exactly(connection, memoryview(block)[:wanted])
             if memoryview(block)[:wanted] != memoryview(_BLOCK)[:wanted]:
                 raise SubjectFailed(f"the large content differs after {at} bytes")
-        connection.sendall(pull)
+        sequence = entry_head.unpack_from(head, RESPONSE_HEADER.size)[2] if extension else 0
+        connection.sendall(encode(FetchRequest(recipient, sequence, 0, 0) if extension else PullRequest(recipient)))
         _exactly(connection, bytearray(RESPONSE_HEADER.size))
 
 

@@ -18,7 +18,7 @@ from bench.generator import Generator, GeneratorFailed, Run, run_plan
 from bench.large import measure_large
 from bench.loads import CONTENT_SIZE, FRAME_OVERHEAD, Drain, Extent, Idle, Large, Load, Sends, Waiting
 from bench.messageu import RunningMessageU
-from bench.plan import Dialect, Report
+from bench.plan import Report
 from bench.subject import Running, Sending, Shape, Subject, SubjectFailed, Usage, usage_of_roles, usage_when_calm
 from bench.waiting import measure_level, waiting_figures
 
@@ -30,14 +30,15 @@ Keep = Callable[[Sequence[Figures]], None]
 
 
 def measure_all(
-    subjects: Sequence[Subject], generator: Generator, extent: Extent, disk_folder: Path, tell: Tell, keep: Keep
-) -> None:
+    subjects: Sequence[Subject], generator: Generator, extent: Extent, disk_folder: Path, tell: Tell, keep: Keep,
+    firsts: Mapping[str, str],
+) -> None:  # fmt: skip
     """Measure everything in `extent`, load after load, each in rounds, in folders of its own inside
     `disk_folder`.
 
     `tell` gets a line before each measurement, `keep` the figures of each round of a load.
+    `firsts`: servers, and which one each is compared with.
     """
-    servers = [subject.name for subject in subjects if subject.dialect is Dialect.MESSAGEU]
     for load in extent.loads:
         able = [subject for subject in subjects if load.kind in subject.kinds]
         for number in range(extent.rounds):
@@ -47,7 +48,7 @@ def measure_all(
             for subject in able if number % 2 == 0 else reversed(able):
                 tell(f"{load}, round {number + 1} of {extent.rounds}: {subject.name}")
                 group.append(_measured(subject, generator, load, extent, disk_folder, number))
-            compare(group, servers)
+            compare(group, firsts)
             keep(group)
 
 

@@ -1,10 +1,11 @@
 """The MessageU server as something to measure.
 
 Owns: starting and ending the two server programs of one code folder, registering users, and the
-plans that speak part 1 of the client protocol.
+plans that speak part 1 of the client protocol, or 642 and 643 of its extension.
 Promises: a server of its own for each start: a free port, a store of its own in the given folder,
 or in a PostgreSQL server that is started for it with the settings of that rival; all programs have
-ended when the `with` is left. It asks nothing that the published protocol does not have.
+ended when the `with` is left. Without the extension it asks nothing that the published protocol
+does not have.
 Exposure: 127.0.0.1 only.
 """
 
@@ -21,14 +22,25 @@ from pathlib import Path
 from typing import Final
 
 from bench.large import download, upload
-from bench.plan import Dialect, Mode, Plan
+from bench.plan import ACK_SIZE, Dialect, Mode, Plan
 from bench.profiles import profiled, write_text
 from bench.programs import Programs, free_port
 from bench.rivals.postgres import Postgres, started
+from bench.signing_in import shared_public_key
 from bench.subject import Kind, Sending, Shape, SubjectFailed
-from common.client_protocol.fields import RESPONSE_HEADER
-from common.client_protocol.requests import LargeSendRequest, PullRequest, RegisterRequest, encode
+from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
+from common.client_protocol.requests import (
+    FETCH,
+    SEND_HEAD,
+    SEND_ONCE_HEAD,
+    LargeSendRequest,
+    PullRequest,
+    RegisterRequest,
+    RequestCode,
+    encode,
+)
 from common.client_protocol.responses import ResponseCode
+from common.client_protocol.versions import CLIENT_VERSION
 from common.values import CLIENT_ID_SIZE, NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 
 PROGRAMS: Final = {"worker": "storage_worker", "gateway": "gateway"}
@@ -41,6 +53,8 @@ _SLOWEST_RATE: Final = 5_000
 """Messages a second; a load of so many messages that takes longer is cut short."""
 _LONGEST_DRAIN: Final = 120.0
 _REGISTRATIONS_IN_FLIGHT: Final = 64
+_FETCHED_AT_ONCE: Final = 64 << 20
+"""Bytes of mail that a 643 asks for at most: more than any mailbox has here."""
 _IDLE_SOURCES: Final = 4
 _IDLE_AT_A_TIME: Final = 32
 _KEY_START: Final = bytes.fromhex("30819d300d06092a864886f70d010101050003818b0030818702818100")
@@ -54,8 +68,9 @@ def synthetic_key(number: int) -> PublicKey:
     return PublicKey(_KEY_START + bytes([modulus[0] | 0x80]) + modulus[1:] + _KEY_END)
 
 
-def register(port: int, names: Sequence[str]) -> list[ClientId]:
-    """Register users at 127.0.0.1, pipelined; their ids in the order of `names`.
+def register(port: int, names: Sequence[str], key: PublicKey | None = None) -> list[ClientId]:
+    """Register users at 127.0.0.1, pipelined; their ids in the order of `names`. `key`: that of
+    all of them; by default each has a synthetic one.
 
     Raises `SubjectFailed` for any answer but 2100, `OSError` where there is no answer at all.
     """
@@ -65,7 +80,7 @@ def register(port: int, names: Sequence[str]) -> list[ClientId]:
         for first in range(0, len(names), _REGISTRATIONS_IN_FLIGHT):
             group = names[first : first + _REGISTRATIONS_IN_FLIGHT]
             requests = [
-                RegisterRequest(NO_CLIENT, Username(name), synthetic_key(first + number))
+                RegisterRequest(NO_CLIENT, Username(name), key or synthetic_key(first + number))
                 for number, name in enumerate(group)
             ]
             connection.sendall(b"".join(map(encode, requests)))
@@ -89,10 +104,13 @@ class RunningMessageU:
         process_ids: Mapping[str, int],
         start_again: Callable[[], None] | None = None,
         tls_port: int | None = None,
+        *,
+        extension: bool = False,
     ) -> None:
         """`start_again` ends the programs of `process_ids` and starts others over the
-        same store. With a `tls_port` the loads go there.
+        same store. With a `tls_port` the loads go there. `extension`: the loads are 642 and 643.
         """
+        self._extension = extension
         self._load_port = port if tls_port is None else tls_port
         self._tls = tls_port is not None
         self.process_ids = process_ids
@@ -105,8 +123,9 @@ class RunningMessageU:
     def register_users(self, recipients: int, senders: int) -> None:
         """Make the users of the plans. Raises `SubjectFailed`."""
         try:
-            self._recipients = register(self.port, [f"recipient {number}" for number in range(recipients)])
-            self._senders = register(self.port, [f"sender {number}" for number in range(senders)])
+            key = shared_public_key() if self._extension else None
+            self._recipients = register(self.port, [f"recipient {number}" for number in range(recipients)], key)
+            self._senders = register(self.port, [f"sender {number}" for number in range(senders)], key)
         except OSError as error:
             raise SubjectFailed(f"users can't be registered: {error}") from error
 
@@ -123,16 +142,24 @@ class RunningMessageU:
         register(self.port, [f"probe {self._probes}"])
 
     def send_plan(self, shape: Shape, sending: Sending) -> Plan:
-        """603 of type 3 from one sender for each connection."""
+        """603, or 642, of type 3 from one sender for each connection."""
         recipients = self._recipients[slice(*sending.among)]
-        heads = [
-            encode(LargeSendRequest(NO_CLIENT, recipient, MessageKind.TEXT, sending.size))[CLIENT_ID_SIZE:]
-            for recipient in recipients
-        ]
+        senders = [self._senders[number % len(self._senders)] for number in range(shape.connections)]
+        if self._extension:
+            # The token stands between them.
+            prefixes = [_header(one, RequestCode.SEND_ONCE, SEND_ONCE_HEAD.size + sending.size) for one in senders]
+            heads = [SEND_HEAD.pack(recipient, MessageKind.TEXT, sending.size) for recipient in recipients]
+        else:
+            prefixes = list[bytes](senders)
+            heads = [
+                encode(LargeSendRequest(NO_CLIENT, recipient, MessageKind.TEXT, sending.size))[CLIENT_ID_SIZE:]
+                for recipient in recipients
+            ]
         return Plan(
             mode=Mode.SEND,
             port=self._load_port,
             tls=self._tls,
+            extension=self._extension,
             connections=shape.connections,
             window=shape.window,
             run_time=sending.seconds,
@@ -140,14 +167,21 @@ class RunningMessageU:
             limit_time=sending.seconds + sending.messages / _SLOWEST_RATE + _LONGEST_SEND,
             seed=sending.seed,
             keys=recipients,
-            prefixes=[self._senders[number % len(self._senders)] for number in range(shape.connections)],
+            prefixes=prefixes,
             heads=heads,
             body=random.Random(sending.seed).randbytes(sending.size),
         )
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
-        """604 for every recipient until it is answered with an empty 2104."""
+        """604 for every recipient until it is answered with an empty 2104; or 643, each of which
+        acknowledges what the one before it brought, on a connection for each recipient,
+        `connections` of them at a time.
+        """
         recipients = self._recipients[: len(waiting)]
+        if self._extension:
+            return self._fetches(
+                Mode.DRAIN, recipients, recipients, connections, limit_time=_LONGEST_DRAIN, content_size=size
+            )
         return Plan(
             mode=Mode.DRAIN,
             port=self._load_port,
@@ -160,16 +194,42 @@ class RunningMessageU:
             heads=[encode(PullRequest(recipient)) for recipient in recipients],
         )
 
+    def _fetches(
+        self, mode: Mode, users: Sequence[ClientId], targets: Sequence[ClientId], window: int, *, limit_time: float,
+        content_size: int = 0, sources: int = 1,
+    ) -> Plan:  # fmt: skip
+        """643 on a connection of each of `users`; the ack stands behind its header."""
+        return Plan(
+            mode=mode,
+            port=self._load_port,
+            extension=True,
+            connections=len(users),
+            window=window,
+            limit_time=limit_time,
+            sources=sources,
+            content_size=content_size,
+            keys=targets,
+            prefixes=[_header(user, RequestCode.FETCH, FETCH.size) for user in users],
+            heads=[b""] * len(targets),
+            body=FETCH.pack(0, _FETCHED_AT_ONCE, 0)[ACK_SIZE:],
+        )
+
     def transfers(self, size: int) -> dict[str, Callable[[], None]]:
         """Sending one content of `size` bytes to somebody, and their fetching it."""
-        (recipient,) = register(self.port, ["large content"])
+        extension = self._extension
+        (recipient,) = register(self.port, ["large content"], shared_public_key() if extension else None)
         return {
-            "upload": lambda: upload(self.port, self._senders[0], recipient, size),
-            "download": lambda: download(self.port, recipient, size),
+            "upload": lambda: upload(self.port, self._senders[0], recipient, size, extension=extension),
+            "download": lambda: download(self.port, recipient, size, extension=extension),
         }
 
     def idle_plan(self, connections: int) -> Plan:
-        """One 604 for each connection."""
+        """One 604, or 643 that does not wait, for each connection."""
+        if self._extension:
+            users = [self._recipients[number % len(self._recipients)] for number in range(connections)]
+            return self._fetches(
+                Mode.IDLE, users, self._recipients, _IDLE_AT_A_TIME, limit_time=_LONGEST_SEND, sources=_IDLE_SOURCES
+            )
         return Plan(
             mode=Mode.IDLE,
             port=self._load_port,
@@ -183,16 +243,23 @@ class RunningMessageU:
         )
 
 
+def _header(requester: ClientId, code: RequestCode, size: int) -> bytes:
+    return REQUEST_HEADER.pack(requester, CLIENT_VERSION, code, size)
+
+
 class MessageU:
     """The server programs in one code folder; see `subject.Subject`."""
 
     dialect = Dialect.MESSAGEU
 
-    def __init__(self, name: str, code_folder: Path, *, tls: bool = False, in_postgres: bool = False) -> None:
+    def __init__(
+        self, name: str, code_folder: Path, *, tls: bool = False, in_postgres: bool = False, extension: bool = False
+    ) -> None:
         self.name = name
         self.kinds = frozenset({Kind.SENDS, Kind.DRAIN, Kind.IDLE}) if tls else frozenset(Kind)
         self._tls = tls
         self._in_postgres = in_postgres
+        self._extension = extension
         self._code_folder = code_folder.resolve()
         self._profiles: Path | None = None
         missing = [program for program in PROGRAMS.values() if not (self._code_folder / program).is_dir()]
@@ -211,6 +278,10 @@ class MessageU:
     def missing(self) -> str:
         """See `subject.Subject`."""
         return Postgres().missing if self._in_postgres else ""
+
+    def by_extension(self) -> "MessageU":
+        """The same server, loaded as our own client does: by 642 and 643, signed in."""
+        return MessageU(f"{self.name} 642/643", self._code_folder, in_postgres=self._in_postgres, extension=True)
 
     def profile_into(self, folder: Path) -> None:
         """From now on profile both programs, each run into files of its own in `folder`."""
@@ -273,7 +344,7 @@ class MessageU:
 
             start()
             process_ids = ChainMap(programs.process_ids, dict(beside))
-            running = RunningMessageU(port, process_ids, start, tls_port)
+            running = RunningMessageU(port, process_ids, start, tls_port, extension=self._extension)
             running.register_users(recipients, senders)
             yield running
         for profile in profiles:

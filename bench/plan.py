@@ -9,7 +9,8 @@ Exposure: both ends are ours.
 
 A plan file is `PLAN_HEADER`, then the tables, in the order of `Plan.encode`. A request to a target
 is the connection's prefix, the target's head, the tag of its place in the window and the body; what
-closes a target is its closer alone.
+closes a target is its closer alone. In a plan of the extension there is, between prefix and head,
+what a generator makes while the load runs: 642's token, or 643's ack.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ answer, content size; then u64: messages, run, limit and hold time in ns, seed."
 MAGIC: Final = b"MUB2"
 CLOSE_EACH: Final = 1
 TLS: Final = 2
+EXTENSION: Final = 4
+TOKEN_SIZE: Final = 16
+ACK_SIZE: Final = 8
 _NANO: Final = 1_000_000_000
 
 
@@ -89,6 +93,11 @@ class Plan:
     """In `DRAIN`: a new connection for every request."""
     tls: bool = False
     """Over TLS; the generator in Python alone knows it."""
+    extension: bool = False
+    """642 in place of 603, 643 in place of 604, on connections that have signed in and that the
+    generator is given. In `DRAIN` each connection is one user's, and `window` of them are at
+    work at a time.
+    """
     content_size: int = 0
     """In `DRAIN`: what every content has to measure; 0: anything."""
     keys: Sequence[bytes] = ()
@@ -120,6 +129,13 @@ class Plan:
         for name, table in (("keys", self.keys), ("closers", self.closers)):
             if table and len(table) != len(self.heads):
                 raise PlanRejected(f"{len(table)} {name} for {len(self.heads)} heads")
+        if self.extension and (
+            self.dialect is not Dialect.MESSAGEU
+            or self.close_each
+            or self.tls
+            or (self.mode is Mode.DRAIN and len(self.heads) != self.connections)
+        ):
+            raise PlanRejected("the extension is MessageU's, on plain connections that stay, one for each mailbox")
         header = PLAN_HEADER.pack(
             MAGIC,
             self.mode,
@@ -127,7 +143,7 @@ class Plan:
             self.port,
             self.connections,
             self.window,
-            (CLOSE_EACH if self.close_each else 0) | (TLS if self.tls else 0),
+            CLOSE_EACH * self.close_each | TLS * self.tls | EXTENSION * self.extension,
             self.sources,
             len(self.heads),
             _common_size(self.keys),
@@ -187,6 +203,7 @@ class Plan:
             sources=sources,
             close_each=bool(flags & CLOSE_EACH),
             tls=bool(flags & TLS),
+            extension=bool(flags & EXTENSION),
             content_size=content_size,
             keys=tables[0],
             prefixes=tables[1],

@@ -1,5 +1,5 @@
 """The load generator in Python, for machines without a C compiler: `python -m bench.slow_generator
-PLAN-FILE`.
+PLAN-FILE [CONNECTIONS-FILE]`.
 
 Owns: the same loads, checks and report as `loadgen/`, for MessageU alone.
 Promises: the same counts; several times the processor time a message, so that it may well be the
@@ -15,16 +15,19 @@ import resource
 import select
 import socket
 import ssl
+import struct
 import sys
 import time
+from array import array
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from bench.histogram import bucket_of
-from bench.plan import Mode, Plan, Report
+from bench.plan import TOKEN_SIZE, Mode, Plan, Report
 from common.client_protocol.fields import RESPONSE_HEADER
-from common.client_protocol.responses import STORED, WAITING_HEAD, ResponseCode
+from common.client_protocol.responses import FETCHED_HEAD, STORED, WAITING_HEAD, ResponseCode
 
 _READ_SIZE: Final = 1 << 18
 _LARGEST_SKIP: Final = 1 << 20
@@ -78,9 +81,14 @@ class _Connection:
 class SlowGenerator:
     """One run of a plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, inherited: Sequence[int] = ()) -> None:
+        """`inherited`: descriptors of connections that are open already."""
         self.report = Report(per_target=[0] * len(plan.heads))
         self._plan = plan
+        self._inherited = inherited
+        self._mail_code = ResponseCode.FETCHED if plan.extension else ResponseCode.WAITING
+        self._entry_head = FETCHED_HEAD if plan.extension else WAITING_HEAD
+        self._own_mailboxes = plan.extension and plan.mode is Mode.DRAIN
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, _Connection] = {}
         self._random = random.Random(plan.seed)
@@ -126,7 +134,7 @@ class SlowGenerator:
         limit = self._begin + round(self._plan.limit_time * 1e9)
         for connection in self._connections:
             self._work(connection, connection_answered=False)
-        self._start_idle_requests()
+        self._start_connections()
         while not self._done(now := time.monotonic_ns()):
             if now >= limit:
                 self.report.cut_short = True
@@ -140,7 +148,7 @@ class SlowGenerator:
                 ready = self._by_descriptor.get(descriptor)
                 if ready is not None:
                     self._work(ready, connection_answered=bool(events & (select.EPOLLIN | _BROKEN)))
-            self._start_idle_requests()
+            self._start_connections()
 
     def _done(self, now: int) -> bool:
         if not self._by_descriptor:
@@ -150,16 +158,26 @@ class SlowGenerator:
         match self._plan.mode:
             case Mode.SEND:
                 return not self._more_to_send(now)
-            case Mode.DRAIN:
+            case Mode.DRAIN if not self._own_mailboxes:
                 return self._next_target >= len(self._requests)
-            case Mode.IDLE:
+            case Mode.DRAIN | Mode.IDLE:
                 return self._started >= len(self._connections)
 
     # --- connections
     # ------------------------------------------------------------------------------------------
 
     def _open(self, connection: _Connection) -> None:
-        source = f"127.0.0.{1 + connection.number % self._plan.sources}"
+        opened = self._opened(connection.number)
+        opened.setblocking(False)  # noqa: FBT003
+        connection.forget()
+        connection.socket = opened
+        self._by_descriptor[opened.fileno()] = connection
+        self._epoll.register(opened.fileno(), select.EPOLLIN)
+
+    def _opened(self, number: int) -> socket.socket:
+        if self._inherited:
+            return socket.socket(fileno=self._inherited[number])
+        source = f"127.0.0.{1 + number % self._plan.sources}"
         opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         opened.settimeout(_CONNECT_SECONDS)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -167,12 +185,8 @@ class SlowGenerator:
             opened.bind((source, 0))
         opened.connect(("127.0.0.1", self._plan.port))
         if self._tls is not None:
-            opened = self._tls.wrap_socket(opened)
-        opened.setblocking(False)  # noqa: FBT003
-        connection.forget()
-        connection.socket = opened
-        self._by_descriptor[opened.fileno()] = connection
-        self._epoll.register(opened.fileno(), select.EPOLLIN)
+            return self._tls.wrap_socket(opened)
+        return opened
 
     def _close(self, connection: _Connection) -> None:
         if connection.socket is not None:
@@ -210,16 +224,16 @@ class SlowGenerator:
             case Mode.SEND:
                 while len(connection.flights) < self._plan.window and self._more_to_send(now):
                     self._ask(connection, self._random.randrange(len(self._requests)), now)
-            case Mode.DRAIN:
+            case Mode.DRAIN if not self._own_mailboxes:
                 if not connection.flights and self._next_target < len(self._requests):
                     connection.last_id = 0
                     self._ask(connection, self._next_target, now)
                     self._next_target += 1
-            case Mode.IDLE:
+            case Mode.DRAIN | Mode.IDLE:
                 pass
 
-    def _start_idle_requests(self) -> None:
-        if self._plan.mode is Mode.IDLE and self._requests:
+    def _start_connections(self) -> None:
+        if (self._plan.mode is Mode.IDLE or self._own_mailboxes) and self._requests:
             while self._started < len(self._connections) and self._in_flight < self._plan.window:
                 connection = self._connections[self._started]
                 self._started += 1
@@ -228,10 +242,16 @@ class SlowGenerator:
                     self._work(connection, connection_answered=False)
 
     def _ask(self, connection: _Connection, target: int, now: int) -> None:
-        connection.outgoing += self._prefixes[connection.number] + self._requests[target]
+        connection.outgoing += self._prefixes[connection.number] + self._stamp(connection) + self._requests[target]
         connection.flights.append((now, target))
         self._in_flight += 1
         self.report.sent += 1
+
+    def _stamp(self, connection: _Connection) -> bytes:
+        """What stands between prefix and head."""
+        if not self._plan.extension:
+            return b""
+        return os.urandom(TOKEN_SIZE) if self._plan.mode is Mode.SEND else struct.pack("<Q", connection.last_id)
 
     def _write(self, connection: _Connection) -> None:
         assert connection.socket is not None
@@ -287,10 +307,10 @@ class SlowGenerator:
             connection.skip -= step
             connection.payload_left -= step
         elif connection.payload_left:
-            if connection.payload_left < WAITING_HEAD.size:
+            if connection.payload_left < self._entry_head.size:
                 self.report.unexpected += 1
                 raise _Lost
-            step = WAITING_HEAD.size
+            step = self._entry_head.size
             if left < step:
                 return 0
             self._take_message(connection, data, at)
@@ -334,7 +354,7 @@ class SlowGenerator:
                 self._record(now - sent_at)
             else:
                 report.wrong += 1
-        elif code == ResponseCode.WAITING and self._plan.mode is not Mode.SEND:
+        elif code == self._mail_code and self._plan.mode is not Mode.SEND:
             connection.payload_left = size
             if not size:
                 self._pulled(connection, now, empty=True)
@@ -351,8 +371,9 @@ class SlowGenerator:
 
     def _take_message(self, connection: _Connection, data: bytes, at: int) -> None:
         report = self.report
-        _sender, message_id, _kind, size = WAITING_HEAD.unpack_from(data, at)
-        connection.payload_left -= WAITING_HEAD.size
+        fields = self._entry_head.unpack_from(data, at)
+        message_id, size = fields[2 if self._plan.extension else 1], fields[-1]
+        connection.payload_left -= self._entry_head.size
         if size > connection.payload_left:
             report.unexpected += 1
             raise _Lost
@@ -391,7 +412,8 @@ def main() -> None:
     plan = Plan.decode(Path(sys.argv[1]).read_bytes())
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    generator = SlowGenerator(plan)
+    inherited = array("I", Path(sys.argv[2]).read_bytes() if len(sys.argv) > 2 else b"")
+    generator = SlowGenerator(plan, inherited)
     try:
         generator.open()
     except OSError as error:

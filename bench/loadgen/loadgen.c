@@ -5,14 +5,15 @@
  * checked; bounded in connections, messages and time, and it ends by itself, also when the one who started it dies.
  * Exposure: started by bench/generator.py alone, which writes the plan.
  *
- *     loadgen PLAN-FILE
+ *     loadgen PLAN-FILE [CONNECTIONS-FILE]
  *
- * It opens the connections, prints "ready", waits for one byte on stdin, does the work, prints its report as one line
+ * It opens the connections, or takes those that it inherits, whose descriptors are in the second file (u32 each), prints "ready", waits for one byte on stdin, does the work, prints its report as one line
  * of JSON, keeps the connections open until stdin ends, and ends. bench/plan.py has the plan's and the report's other
  * end and says what every field means; bench/slow_generator.py does the same in Python for MessageU alone, slower.
  *
- * A request is prefix (one for each connection) + head (one for each target) + tag (one for each place in the window)
- * + body (the same for all), or a target's closer alone: nothing is encoded or copied while the load runs. Each
+ * A request is prefix (one for each connection) + stamp (in plans of the extension, the only thing that is made while
+ * the load runs: 642's token or 643's ack) + head (one for each target) + tag (one for each place in the window) + body
+ * (the same for all), or a target's closer alone: nothing is encoded or copied while the load runs. Each
  * protocol has a file that reads its answers.
  */
 #define _GNU_SOURCE
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -36,7 +38,7 @@
 
 #include "loadgen.h"
 
-enum { READ_SIZE = 1 << 18, PARTS = 4, PIECES = 1024, EVENTS = 512 };
+enum { READ_SIZE = 1 << 18, PARTS = 5, PIECES = 1024, EVENTS = 512 };
 enum { CONNECT_SECONDS = 10, GO_SECONDS = 120 };
 
 struct plan plan;
@@ -46,6 +48,10 @@ uint64_t *per_target;
 uint32_t ring_size;
 
 static const uint8_t *prefixes, *heads, *tags, *body, *closers, *greeting, *greeted;
+static const uint32_t *inherited;
+static uint32_t stamp_size;
+/* The first half of the tokens of one run; the second half counts. */
+static uint64_t token_half, tokens;
 static take_function *take;
 static struct connection *connections;
 static int epoll_fd = -1;
@@ -110,7 +116,18 @@ static bool greet(int fd) {
     return true;
 }
 
+static bool take_inherited(struct connection *c) {
+    c->fd = (int)inherited[c->number];
+    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0)
+        return false;
+    open_count++;
+    watch(c, false, EPOLL_CTL_ADD);
+    return true;
+}
+
 static bool open_connection(struct connection *c) {
+    if (inherited != NULL)
+        return take_inherited(c);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
@@ -177,11 +194,12 @@ static size_t request_parts(const struct connection *c, uint32_t place, struct p
         parts[0] = (struct part){closers + (size_t)flight->target * plan.closer_size, plan.closer_size};
     else {
         parts[0] = (struct part){prefixes + (size_t)c->number * plan.prefix_size, plan.prefix_size};
-        parts[1] = (struct part){heads + (size_t)flight->target * plan.head_size, plan.head_size};
-        parts[2] = (struct part){tags + (size_t)place * plan.tag_size, plan.tag_size};
-        parts[3] = (struct part){body, plan.body_size};
+        parts[1] = (struct part){flight->stamp, stamp_size};
+        parts[2] = (struct part){heads + (size_t)flight->target * plan.head_size, plan.head_size};
+        parts[3] = (struct part){tags + (size_t)place * plan.tag_size, plan.tag_size};
+        parts[4] = (struct part){body, plan.body_size};
     }
-    return parts[0].size + parts[1].size + parts[2].size + parts[3].size;
+    return parts[0].size + parts[1].size + parts[2].size + parts[3].size + parts[4].size;
 }
 
 /* Notes that `taken` more bytes are with the kernel. */
@@ -238,9 +256,20 @@ static void write_requests(struct connection *c) {
 static void ask(struct connection *c, uint32_t target, bool is_closer, uint64_t now) {
     struct flight *flight = &c->flights[(c->oldest + c->count) % ring_size];
     *flight = (struct flight){.sent_at = now, .target = target, .is_closer = is_closer};
+    if (stamp_size == TOKEN_SIZE) {
+        memcpy(flight->stamp, &token_half, 8);
+        memcpy(flight->stamp + 8, &tokens, 8);
+        tokens++;
+    } else if (stamp_size == SEQUENCE_SIZE)
+        memcpy(flight->stamp, &c->last_id, 8);
     c->count++;
     in_flight++;
     counts.sent++;
+}
+
+/* Whether each connection is one user's, who asks for the own mailbox alone. */
+static bool own_mailboxes(void) {
+    return plan.mode == MODE_DRAIN && plan.flags & FLAG_EXTENSION;
 }
 
 static bool more_to_send(uint64_t now) {
@@ -252,7 +281,7 @@ static void refill(struct connection *c, uint64_t now) {
     if (plan.mode == MODE_SEND)
         while (c->count - c->answered < plan.window && c->count < ring_size && more_to_send(now))
             ask(c, random_target(), false, now);
-    else if (plan.mode == MODE_DRAIN && c->count == 0 && next_target < plan.targets) {
+    else if (plan.mode == MODE_DRAIN && !own_mailboxes() && c->count == 0 && next_target < plan.targets) {
         c->last_id = 0;
         ask(c, next_target++, false, now);
     }
@@ -260,9 +289,10 @@ static void refill(struct connection *c, uint64_t now) {
         write_requests(c);
 }
 
-/* In idle mode every connection asks once, `window` at a time, so that the server is never under load. */
-static void start_idle_requests(uint64_t now) {
-    while (plan.mode == MODE_IDLE && started < plan.connections && in_flight < plan.window) {
+/* In idle mode every connection asks once, `window` at a time, so that the server is never under load. Where
+ * everybody's mailbox has a connection of its own, so many are emptied at a time. */
+static void start_connections(uint64_t now) {
+    while ((plan.mode == MODE_IDLE || own_mailboxes()) && started < plan.connections && in_flight < plan.window) {
         struct connection *c = &connections[started++];
         if (c->fd >= 0) {
             ask(c, c->number % plan.targets, false, now);
@@ -397,11 +427,19 @@ static const uint8_t *read_plan(const char *path) {
         (plan.mode == MODE_SEND && plan.messages == 0 && plan.run_time == 0) ||
         plan.dialect >= sizeof dialects / sizeof *dialects || dialects[plan.dialect] == NULL ||
         (plan.dialect == MESSAGEU && plan.mode == MODE_SEND && plan.key_size != 16) ||
-        (plan.dialect == AMQP && plan.mode == MODE_DRAIN && plan.key_size != 4))
+        (plan.dialect == AMQP && plan.mode == MODE_DRAIN && plan.key_size != 4) ||
+        (plan.flags & FLAG_EXTENSION &&
+         (plan.dialect != MESSAGEU || plan.flags & FLAG_CLOSE_EACH ||
+          (plan.mode == MODE_DRAIN && plan.targets != plan.connections))))
         reject("the plan asks for nothing that can be done");
     take = dialects[plan.dialect];
     /* With room beside the window an answer that comes late does not stop those that came before it. */
-    ring_size = plan.dialect == AMQP ? plan.window * 16 : plan.window;
+    ring_size = plan.dialect == AMQP ? plan.window * 16 : plan.mode == MODE_SEND ? plan.window : 1;
+    if (plan.flags & FLAG_EXTENSION) {
+        stamp_size = plan.mode == MODE_SEND ? TOKEN_SIZE : SEQUENCE_SIZE;
+        if (getrandom(&token_half, sizeof token_half, 0) != sizeof token_half)
+            die("no random bytes");
+    }
     size_t total = (size_t)plan.targets * (plan.key_size + plan.head_size + plan.closer_size) +
                    (size_t)plan.connections * plan.prefix_size + (size_t)plan.window * plan.tag_size +
                    plan.body_size + plan.greeting_size + plan.greeted_size;
@@ -422,6 +460,17 @@ static const uint8_t *read_plan(const char *path) {
     greeted = next_table(&at, 1, plan.greeted_size);
     random_state = plan.seed | 1;
     return tables;
+}
+
+static void read_inherited(const char *path) {
+    uint32_t *numbers = calloc(plan.connections, sizeof *numbers);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL || numbers == NULL)
+        die("the connections can't be read");
+    if (fread(numbers, sizeof *numbers, plan.connections, file) != plan.connections)
+        reject("there are fewer connections than the plan has");
+    fclose(file);
+    inherited = numbers;
 }
 
 static void raise_descriptor_limit(void) {
@@ -450,7 +499,7 @@ static bool done(uint64_t now) {
         return false;
     if (plan.mode == MODE_SEND)
         return !more_to_send(now);
-    if (plan.mode == MODE_DRAIN)
+    if (plan.mode == MODE_DRAIN && !own_mailboxes())
         return next_target >= plan.targets;
     return started >= plan.connections;
 }
@@ -467,7 +516,7 @@ static bool run(uint64_t begin) {
             refill(&connections[i], nanoseconds());
     if (plan.mode == MODE_IDLE && plan.targets == 0)
         return false;
-    start_idle_requests(begin);
+    start_connections(begin);
     for (uint64_t now = nanoseconds(); !done(now); now = nanoseconds()) {
         if (now - begin >= plan.limit_time)
             return true;
@@ -490,7 +539,7 @@ static bool run(uint64_t begin) {
             if (c->fd >= 0 && (events[i].events & ~(uint32_t)EPOLLOUT))
                 readable(c);
         }
-        start_idle_requests(nanoseconds());
+        start_connections(nanoseconds());
     }
     return false;
 }
@@ -539,9 +588,11 @@ static void print_report(uint64_t opened, double seconds, double cpu, bool cut_s
 }
 
 int main(int count, char **arguments) {
-    if (count != 2)
-        reject("usage: loadgen PLAN-FILE");
+    if (count != 2 && count != 3)
+        reject("usage: loadgen PLAN-FILE [CONNECTIONS-FILE]");
     const uint8_t *tables = read_plan(arguments[1]);
+    if (count == 3)
+        read_inherited(arguments[2]);
     raise_descriptor_limit();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     connections = calloc(plan.connections, sizeof *connections);
@@ -567,5 +618,6 @@ int main(int count, char **arguments) {
         stdin_speaks((int)(plan.hold_time / 1000000));
     }
     free((void *)tables);
+    free((void *)inherited);
     return 0;
 }

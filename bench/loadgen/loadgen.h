@@ -12,7 +12,8 @@
 #include <string.h>
 
 enum { MODE_SEND = 1, MODE_DRAIN = 2, MODE_IDLE = 3 };
-enum { FLAG_CLOSE_EACH = 1 };
+enum { FLAG_CLOSE_EACH = 1, FLAG_EXTENSION = 4 };
+enum { TOKEN_SIZE = 16, SEQUENCE_SIZE = 8 };
 enum { MESSAGEU = 1, REDIS = 2, POSTGRES = 3, MQTT = 4, AMQP = 5 };
 
 /* bench/plan.py, PLAN_HEADER. Sizes are bytes, times nanoseconds. */
@@ -29,6 +30,8 @@ struct flight {
     uint64_t sent_at;
     uint32_t target;
     bool is_closer, is_answered;
+    /* What a request of the extension has between prefix and head: 642's token, or 643's ack. */
+    uint8_t stamp[TOKEN_SIZE];
 };
 
 /* The most that a dialect may have to see together before it can take a step. */
@@ -51,7 +54,7 @@ struct connection {
     /* Where the answers' stream stands; each dialect says what they mean to it. */
     bool in_payload, skipping, empty_response;
     uint64_t payload_left, content_left;
-    uint32_t last_id;
+    uint64_t last_id;
 };
 
 /* All that is counted; bench/plan.py, Report, says what each means. */
@@ -101,6 +104,10 @@ ptrdiff_t unexpected_answer(struct connection *c);
 
 static inline uint32_t read_u32(const uint8_t *at) {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static inline uint64_t read_u64(const uint8_t *at) {
+    return (uint64_t)read_u32(at) | (uint64_t)read_u32(at + 4) << 32;
 }
 
 static inline uint32_t read_u16(const uint8_t *at) {

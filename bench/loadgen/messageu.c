@@ -1,12 +1,23 @@
-/* Part 1 of the client protocol: 2103, 2104 and 9000.
+/* The client protocol: 2103, 2104, 2143 (in plans of the extension) and 9000.
  *
- * `in_payload`: inside a 2104, or inside an answer that is stepped over (`skipping`); `payload_left` bytes of it are to
+ * `in_payload`: inside a 2104 or 2143, or inside an answer that is stepped over (`skipping`); `payload_left` bytes of it are to
  * come, the first `content_left` of them of one message's content.
  */
 #include "loadgen.h"
 
-enum { CODE_STORED = 2103, CODE_WAITING = 2104, CODE_ERROR = 9000 };
-enum { HEADER_SIZE = 7, STORED_SIZE = 20, ID_SIZE = 16, ENTRY_SIZE = 25, LARGEST_SKIP = 1 << 20 };
+enum { CODE_STORED = 2103, CODE_WAITING = 2104, CODE_FETCHED = 2143, CODE_ERROR = 9000 };
+enum { HEADER_SIZE = 7, STORED_SIZE = 20, ID_SIZE = 16, LARGEST_SKIP = 1 << 20 };
+/* A message's head in a 2104: sender, id u32, kind u8, content size u32. In a 2143: sender, token, sequence u64,
+ * accepted at u64, flags u8, kind u8, content size u32. */
+enum { WAITING_ENTRY = 25, FETCHED_ENTRY = 54, SEQUENCE_AT = 32 };
+
+static uint32_t mail_code(void) {
+    return plan.flags & FLAG_EXTENSION ? CODE_FETCHED : CODE_WAITING;
+}
+
+static size_t entry_size(void) {
+    return plan.flags & FLAG_EXTENSION ? FETCHED_ENTRY : WAITING_ENTRY;
+}
 
 /* One header, and 2103's payload with it. False: the connection is gone. */
 static bool take_head(struct connection *c, const uint8_t *head, uint64_t now) {
@@ -23,7 +34,7 @@ static bool take_head(struct connection *c, const uint8_t *head, uint64_t now) {
         }
         return true;
     }
-    if (code == CODE_WAITING && plan.mode != MODE_SEND) {
+    if (code == mail_code() && plan.mode != MODE_SEND) {
         c->empty_response = size == 0;
         c->payload_left = size;
         c->content_left = 0;
@@ -45,10 +56,12 @@ static bool take_head(struct connection *c, const uint8_t *head, uint64_t now) {
     return true;
 }
 
-/* One message's head inside a 2104. False: it does not fit, and the connection is gone. */
+/* One message's head inside a 2104 or 2143. False: it does not fit, and the connection is gone. */
 static bool take_entry(struct connection *c, const uint8_t *entry) {
-    uint32_t id = read_u32(entry + ID_SIZE), size = read_u32(entry + ID_SIZE + 5);
-    c->payload_left -= ENTRY_SIZE;
+    bool fetches = plan.flags & FLAG_EXTENSION;
+    uint64_t id = fetches ? read_u64(entry + SEQUENCE_AT) : read_u32(entry + ID_SIZE);
+    uint32_t size = read_u32(entry + entry_size() - 4);
+    c->payload_left -= entry_size();
     if (size > c->payload_left)
         return unexpected_answer(c) != GONE;
     count_message(c, size);
@@ -62,7 +75,7 @@ static bool take_entry(struct connection *c, const uint8_t *entry) {
 /* How many bytes must stand together for the next step, as far as the `seen` ones tell. */
 static size_t step_size(const struct connection *c, const uint8_t *at, size_t seen) {
     if (c->in_payload)
-        return ENTRY_SIZE;
+        return entry_size();
     if (plan.mode == MODE_SEND && seen >= HEADER_SIZE && read_u16(at + 1) == CODE_STORED &&
         read_u32(at + 3) == STORED_SIZE)
         return HEADER_SIZE + STORED_SIZE;
@@ -80,7 +93,7 @@ ptrdiff_t take_messageu(struct connection *c, const uint8_t *at, size_t left, ui
             step = wanted < left ? (size_t)wanted : left;
             c->payload_left -= step;
             c->content_left -= c->skipping ? 0 : step;
-        } else if (c->in_payload && c->payload_left < ENTRY_SIZE)
+        } else if (c->in_payload && c->payload_left < entry_size())
             return unexpected_answer(c);
         else {
             step = step_size(c, at, left);

@@ -15,6 +15,7 @@ import pytest
 
 from bench.generator import Generator, GeneratorFailed, Run, run_plan
 from bench.plan import Mode, Plan, Report
+from common.client_protocol.requests import FETCH, SEND_HEAD, SEND_ONCE_HEAD
 from common.client_protocol.responses import ERROR, ResponseCode, encode_head, encode_stored
 from tests.bench.scripted_peer import CLOSE
 from tests.bench.scripted_server import ScriptedServer
@@ -264,6 +265,88 @@ def test_a_refused_pull_leaves_its_mailbox_unfinished(generator: Generator) -> N
     with ScriptedServer(refusing) as server:
         report = run_plan(generator, drain_plan(server.port))
     assert (report.sent, report.responses, report.refused, report.finished_targets) == (7, 6, 1, 6)
+
+
+# --- the extension
+# --------------------------------------------------------------------------------------------------
+
+
+def once_plan(port: int, messages: int = 200) -> Plan:
+    return dataclasses.replace(
+        send_plan(port, messages),
+        extension=True,
+        prefixes=[struct.pack("<16sBHI", one, 2, 642, SEND_ONCE_HEAD.size + len(BODY)) for one in SENDERS],
+        heads=[SEND_HEAD.pack(one, 3, len(BODY)) for one in RECIPIENTS],
+    )
+
+
+def fetch_plan(port: int, mode: Mode = Mode.DRAIN, window: int = 2) -> Plan:
+    return Plan(
+        mode=mode,
+        port=port,
+        extension=True,
+        connections=len(RECIPIENTS),
+        window=window,
+        limit_time=20.0,
+        content_size=len(BODY),
+        keys=RECIPIENTS,
+        prefixes=[struct.pack("<16sBHI", one, 2, 643, FETCH.size) for one in RECIPIENTS],
+        heads=[b""] * len(RECIPIENTS),
+        body=FETCH.pack(0, 1 << 20, 0)[8:],
+    )
+
+
+def test_every_642_has_a_token_of_its_own_in_every_run(generator: Generator) -> None:
+    with ScriptedServer() as server:
+        for _ in range(2):
+            report = run_plan(generator, once_plan(server.port))
+            assert (report.opened, report.sent, report.acknowledged, report.errors) == (5, 200, 200, 0)
+        assert len(server.tokens) == len(set(server.tokens)) == 400
+        assert set(server.proofs) == set(SENDERS)
+        assert all(content == BODY for mail in server.mail.values() for _, content in mail)
+
+
+@pytest.mark.parametrize(("page", "piece"), [(3, 0), (1_000, 0), (1_000, 5)])
+def test_a_643_acknowledges_what_the_last_one_brought(generator: Generator, page: int, piece: int) -> None:
+    with ScriptedServer(page=page, piece=piece) as server:
+        for number, recipient in enumerate(RECIPIENTS):
+            server.put(recipient, *[BODY] * number * 2)
+        last = {recipient: mail[-1][0] for recipient, mail in server.mail.items() if mail}
+        report = run_plan(generator, fetch_plan(server.port))
+        acks = list(server.acks)
+        left = sum(map(len, server.mail.values()))
+    assert report.per_target == [number * 2 for number in range(7)]
+    assert (report.opened, report.finished_targets, report.errors, left) == (7, 7, 0, 0)
+    assert report.responses == sum(-(-number * 2 // page) + 1 for number in range(7)) == report.sent
+    for recipient in RECIPIENTS:
+        own = [ack for requester, ack in acks if requester == recipient]
+        assert own == sorted(set(own))
+        assert (own[0], own[-1]) == (0, last.get(recipient, 0))
+
+
+def test_no_more_mailboxes_than_the_window_are_emptied_at_a_time(generator: Generator) -> None:
+    with ScriptedServer(page=1) as server:
+        for recipient in RECIPIENTS:
+            server.put(recipient, BODY, BODY)
+        assert run_plan(generator, fetch_plan(server.port, window=1)).errors == 0
+        asked = [requester for requester, _ in server.acks]
+    assert asked == [recipient for recipient in RECIPIENTS for _ in range(3)]
+
+
+def test_idle_connections_that_signed_in_ask_once_with_no_ack(generator: Generator) -> None:
+    with ScriptedServer() as server:
+        report = run_plan(generator, fetch_plan(server.port, Mode.IDLE))
+        assert sorted(server.acks) == [(recipient, 0) for recipient in RECIPIENTS]
+    assert (report.opened, report.responses, report.errors) == (7, 7, 0)
+
+
+def test_a_604_answer_to_a_643_is_unexpected(generator: Generator) -> None:
+    def published(_number: int, _answer: bytes) -> bytes:
+        return encode_head(ResponseCode.WAITING, 0)
+
+    with ScriptedServer(published) as server:
+        report = run_plan(generator, fetch_plan(server.port))
+    assert (report.unexpected, report.finished_targets) == (7, 0)
 
 
 # --- idle connections

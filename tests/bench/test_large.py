@@ -26,6 +26,14 @@ def test_what_goes_up_comes_down() -> None:
         assert not server.mail[RECIPIENT]
 
 
+def test_what_goes_up_by_642_comes_down_by_643_and_is_acknowledged() -> None:
+    with ScriptedServer() as server:
+        upload(server.port, SENDER, RECIPIENT, SIZE, extension=True)
+        download(server.port, RECIPIENT, SIZE, extension=True)
+        assert (len(server.tokens), server.acks) == (1, [(RECIPIENT, 0), (RECIPIENT, 1)])
+        assert not server.mail[RECIPIENT]
+
+
 @pytest.mark.parametrize("answer", [ERROR, CLOSE])
 def test_an_upload_that_is_not_acknowledged_is_a_failure(answer: bytes | None) -> None:
     with ScriptedServer(lambda _number, _answer: answer) as server, pytest.raises(SubjectFailed, match="was answered"):

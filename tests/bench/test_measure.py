@@ -66,7 +66,7 @@ def in_python() -> Generator:
 
 def measured(subjects: Sequence[Subject], generator: Generator, extent: Extent, folder: Path) -> list[Figures]:
     results: list[Figures] = []
-    measure_all(subjects, generator, extent, folder, lambda _line: None, results.extend)
+    measure_all(subjects, generator, extent, folder, lambda _line: None, results.extend, {})
     return results
 
 
@@ -79,7 +79,7 @@ def test_servers_and_floor_take_turns_and_are_compared(in_python: Generator, tmp
     ours, theirs = ScriptedSubject("ours"), ScriptedSubject("theirs")
     told: list[str] = []
     results: list[Figures] = []
-    measure_all([ours, theirs], in_python, SMALL, tmp_path, told.append, results.extend)
+    measure_all([ours, theirs], in_python, SMALL, tmp_path, told.append, results.extend, {"theirs": "ours"})
     turns = [("ours", "theirs"), ("theirs", "ours")]
     assert names(results) == [
         (number, load, subject)

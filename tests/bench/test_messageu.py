@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
+from bench.__main__ import main, make_parser, variants
 from bench.generator import BUILD_FOLDER
 from bench.messageu import MessageU, register, synthetic_key
 from bench.subject import SubjectFailed, usage_of
@@ -122,7 +122,16 @@ def test_the_version_is_the_commit(tmp_path: Path) -> None:
 def test_the_command_prints_a_table_and_keeps_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = code_folder(tmp_path / "code")
     arguments = ["--quick", "--only", "5x2", "--only", "drain", "--only", "idle", "--python-generator"]
-    arguments += ["--server", f"fake={code}", "--disk", str(tmp_path), "--keep", str(tmp_path / "kept")]
+    arguments += [
+        "--requests",
+        "published",
+        "--server",
+        f"fake={code}",
+        "--disk",
+        str(tmp_path),
+        "--keep",
+        str(tmp_path / "kept"),
+    ]
     assert main([*arguments, "--date", "2026-01-31"]) == 0
     printed = capsys.readouterr()
     assert "5x2   fake" in printed.out
@@ -136,9 +145,43 @@ def test_the_command_prints_a_table_and_keeps_it(tmp_path: Path, capsys: pytest.
     assert {path.name for path in tmp_path.iterdir()} == {"code", "kept"}
 
 
+def names_compared(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    options = make_parser().parse_args(arguments)
+    servers, firsts = variants(options.server or [MessageU("ours", PROJECT)], options)
+    return [server.name for server in servers], firsts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "firsts"),
+    [
+        ([], ["ours", "ours 642/643"], {"ours 642/643": "ours"}),
+        (["--requests", "published"], ["ours"], {}),
+        (["--requests", "extension"], ["ours 642/643"], {}),
+        (["--close-each"], ["ours"], {}),
+        (["--tls"], ["ours", "ours TLS"], {"ours TLS": "ours"}),
+        (["--store", "postgresql"], ["ours", "ours PostgreSQL"], {"ours PostgreSQL": "ours"}),
+        (
+            ["--store", "postgresql", "--requests", "extension"],
+            ["ours 642/643", "ours PostgreSQL 642/643"],
+            {"ours PostgreSQL 642/643": "ours 642/643"},
+        ),
+        (
+            ["--server", f"a={PROJECT}", "--server", f"b={PROJECT}"],
+            ["a", "a 642/643", "b", "b 642/643"],
+            {"b": "a", "b 642/643": "a 642/643"},
+        ),
+    ],
+)
+def test_a_server_is_loaded_in_both_ways_and_compared_with_the_first_in_the_same_way(
+    arguments: list[str], names: list[str], firsts: dict[str, str]
+) -> None:
+    assert names_compared(arguments) == (names, firsts)
+
+
 def test_a_wrong_answer_makes_the_command_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = code_folder(tmp_path / "code", twist="answer if number != 3 else answer[:-6] + bytes(6)")
     arguments = ["--quick", "--only", "1x1", "--server", f"fake={code}", "--disk", str(tmp_path), "--python-generator"]
+    arguments += ["--requests", "published"]
     assert main(arguments) == 1
     assert "1 (1 wrong)" in capsys.readouterr().out
 
@@ -152,6 +195,7 @@ def test_a_wrong_answer_makes_the_command_fail(tmp_path: Path, capsys: pytest.Ca
         (["--server", "/"], "has no storage_worker and no gateway"),
         (["--server", f"a={PROJECT}", "--server", f"a={PROJECT}"], "two servers have the same name"),
         (["--server", f"Redis AOF always={PROJECT}"], "two servers have the same name"),
+        (["--requests", "both", "--tls"], "--tls and --close-each are measured with --requests published"),
         (["--rival", "oracle"], "invalid choice: 'oracle'"),
         (["--table", "no-such-file"], "no-such-file can't be read as a results file"),
     ],

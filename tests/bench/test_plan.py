@@ -45,6 +45,27 @@ def test_other_bytes_are_no_plan(data: bytes) -> None:
         Plan.decode(data)
 
 
+def test_a_plan_of_the_extension_comes_back_from_its_bytes() -> None:
+    plan = dataclasses.replace(
+        PLAN, dialect=Dialect.MESSAGEU, mode=Mode.SEND, close_each=False, tls=False, extension=True
+    )
+    assert Plan.decode(plan.encode()) == plan
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(Mode.SEND, 1, 1, 1.0, extension=True, dialect=Dialect.REDIS),
+        Plan(Mode.SEND, 1, 1, 1.0, extension=True, tls=True),
+        Plan(Mode.DRAIN, 1, 1, 1.0, extension=True, close_each=True, heads=[b""]),
+        Plan(Mode.DRAIN, 1, 2, 1.0, extension=True, heads=[b""]),
+    ],
+)
+def test_a_plan_of_the_extension_that_nobody_can_carry_out_is_rejected(plan: Plan) -> None:
+    with pytest.raises(PlanRejected, match="extension"):
+        plan.encode()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -15,8 +15,11 @@ def test_the_quick_form_finds_no_error(tmp_path: Path) -> None:
     arguments = ["--quick", "--disk", str(tmp_path / "disk"), "--keep", str(tmp_path / "kept"), "--date", "2026-01-31"]
     assert main(arguments) == 0
     kept = json.loads((tmp_path / "kept" / "2026-01-31.json").read_text())
-    loads = [one["load"] for one in kept["rounds"] if one["subject"] == "ours"]
-    assert loads == ["1x1", "50x1", "50x32", "drain", "waiting", "large", "idle"]
+    for subject in ("ours", "ours 642/643"):
+        loads = [one["load"] for one in kept["rounds"] if one["subject"] == subject]
+        assert loads == ["1x1", "50x1", "50x32", "drain", "waiting", "large", "idle"]
+    compared = [one["subject"] for one in kept["rounds"] if one["to_first"] is not None]
+    assert set(compared) == {"ours 642/643"}
     assert all(one["rate"] > 0 for one in kept["rounds"] if one["load"] not in {"waiting", "large", "idle"})
     assert list((tmp_path / "disk").iterdir()) == []
 

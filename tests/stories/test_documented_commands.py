@@ -254,7 +254,6 @@ ELSEWHERE: Final = {
         "tests/storage_worker/test_admin_store.py",
         'run("new-generation", url)',
     ),
-    ".venv/bin/python -m bench.send_once": ("tests/bench/test_send_once.py", '"bench.send_once"'),
 }
 """Where each is run by another test, and what stands there."""
 MINUTES: Final = "loads the machine for minutes; tests/bench runs the same program with --quick"
@@ -293,6 +292,7 @@ NOT_RUN: Final = {
     "scripts/bench --only 50x32@4K --rival redis --rival redis-everysec": MINUTES,
     "scripts/bench --server . --server before=../messageu-of-last-week --only 50x32 --rival none": MINUTES,
     "scripts/bench --only 50x32 --rival none --rounds 1 --profile profiles": MINUTES,
+    "scripts/bench --requests extension --only 50x32 --only drain": MINUTES,
     "scripts/bench --table bench/results/2026-01-31.json": "shows a run of a day that was not",
     "scripts/torture": HALF_AN_HOUR,
 }
