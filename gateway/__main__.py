@@ -34,7 +34,15 @@ from gateway.handed_over import handed_over
 from gateway.health import Health
 from gateway.listener import Listener, is_reached_by_others, open_listeners
 from gateway.metrics import series_of
-from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse, settings_of
+from gateway.options import (
+    OWN_FILES,
+    checked,
+    connections_that_fit,
+    has_default_place,
+    parse,
+    settings_of,
+    worker_target,
+)
 from gateway.orders import Orders
 from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
@@ -112,7 +120,7 @@ def _begin_tls(folder: Path) -> tuple[ServerTls, Pins]:
 
 def serve(options: argparse.Namespace, folder: Path, service_manager: ServiceManager) -> None:
     """Listen, and serve until a signal comes."""
-    endpoint = link_endpoint(folder)
+    endpoint, keys = (link_endpoint(folder), None) if options.worker is None else worker_target(options.worker, folder)
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
     settings = settings_of(options, connections)
     port: int | None = None
@@ -129,7 +137,7 @@ def serve(options: argparse.Namespace, folder: Path, service_manager: ServiceMan
     signals = SignalReceiver(loop)
     context = SessionContext(
         loop,
-        lambda listener: StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16), listener),
+        lambda listener: StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16), listener, keys),
         settings,
         os.urandom,
     )

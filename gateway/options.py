@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from common.client_protocol.responses import LARGEST_CONTENT
-from common.errors import SettingRejected
+from common.errors import SettingRejected, ValueRejected
 from common.info_files import DEFAULT_PORT
+from common.link_address import LinkAddress, parse_link
+from common.link_keys import GATEWAY, LinkKeys, load
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.status_server import add_status_options
 from common.version import VERSION
@@ -40,6 +42,33 @@ def rate(text: str) -> Rate:
     if not all(given):
         raise argparse.ArgumentTypeError(f"{text!r} is not a limit, such as 60+1/s or 6+1/30s")
     return given
+
+
+def worker_address(text: str) -> LinkAddress:
+    """For argparse: where a storage worker takes gateways of other machines."""
+    try:
+        return parse_link(text)
+    except ValueRejected as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def worker_target(address: LinkAddress, folder: Path) -> tuple[str, LinkKeys | None]:
+    """How a worker is reached: ZeroMQ's endpoint, and the keys. Raises `SettingRejected`."""
+    if address.key is None:
+        if not address.is_of_this_machine:
+            raise SettingRejected(
+                f"--worker {address.endpoint} is on another machine and names no key: somebody on the way could read "
+                "and alter everything. It is tcp://KEY@HOST:PORT; on that machine `messageu-admin link-key worker` "
+                "shows the key"
+            )
+        return address.endpoint, None
+    own = load(folder, GATEWAY)
+    if own is None:
+        raise SettingRejected(
+            f"--worker {address.endpoint} names the worker's key, and this gateway has none: `messageu-admin link-key "
+            "gateway` makes one"
+        )
+    return address.endpoint, LinkKeys(address.key, own)
 
 
 def shown_rate(rate: Rate) -> str:
@@ -129,6 +158,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--data-folder", type=folder_path, help="the server's data folder (default: $MESSAGEU_DATA or data/)"
+    )
+    parser.add_argument(
+        "--worker",
+        metavar="tcp://KEY@HOST:PORT",
+        type=worker_address,
+        help="a storage worker on another machine, by the keys of `messageu-admin link-key` (default: the one of the "
+        "data folder)",
     )
     parser.add_argument("--slot", type=number, default=0, help="this gateway's slot at the worker (default: 0)")
     parser.add_argument(

@@ -23,6 +23,8 @@ from typing import Final, NamedTuple
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
 from common.errors import SettingRejected
+from common.link_address import LinkAddress, key_text
+from common.link_keys import WORKER, AllowedKeys, load
 from common.metrics import metrics_text
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
@@ -59,7 +61,8 @@ from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor
 from storage_worker.server.health import Health
 from storage_worker.server.measures import Measures, StoreSize
-from storage_worker.server.zmq_server import ZmqServer
+from storage_worker.server.tcp_link import TcpLink
+from storage_worker.server.zmq_server import OpenTcp, ZmqServer
 from storage_worker.settings import (
     OWN_FILES,
     SMALLEST_JOURNAL,
@@ -103,6 +106,19 @@ def _both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], No
         other()
 
     return beat
+
+
+def _tcp_link(address: LinkAddress | None, folder: Path) -> OpenTcp | None:
+    """How `--link` is bound. Raises `SettingRejected`, also later."""
+    if address is None:
+        return None
+    keys, allowed = load(folder, WORKER), AllowedKeys(folder)
+    if keys is None:
+        log.info("gateways connect to %s too, without keys", address.endpoint)
+    else:
+        known = len(allowed())
+        log.info("gateways connect to %s too; key %s, %d allowed", address.endpoint, key_text(keys.public), known)
+    return lambda context, router: TcpLink(context, router, address, keys, allowed)
 
 
 class Opened(NamedTuple):
@@ -204,8 +220,8 @@ def serve(
         engine = opened.engine
         rules = Rules(engine, limits, os.urandom, accounts)
         processor = BatchProcessor(engine, rules, os.urandom(16))
-        endpoint = link_endpoint(folder)
-        service = ZmqServer(processor, Administration(engine, rules), endpoint, _unix_ms)
+        endpoint, open_tcp = link_endpoint(folder), _tcp_link(settings.link, folder)
+        service = ZmqServer(processor, Administration(engine, rules), endpoint, _unix_ms, open_tcp)
         try:
             log.info(
                 "started: %s, %s, generation %d",

@@ -1,7 +1,7 @@
 """The command `scripts/admin`, and its subcommands unprove, check, recover-journal and
 new-generation. The others are in `storage_worker.admin_numbers`, `storage_worker.admin_accounts`,
-`storage_worker.admin_backup`, `storage_worker.admin_orders`, `storage_worker.admin_store` and
-`storage_worker.admin_tls`.
+`storage_worker.admin_backup`, `storage_worker.admin_link_key`, `storage_worker.admin_orders`,
+`storage_worker.admin_store` and `storage_worker.admin_tls`.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
@@ -24,12 +24,27 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
-from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files, require_utf8
+from common.data_folder import (
+    DATA_VARIABLE,
+    become_owner,
+    data_folder,
+    folder_named,
+    refuse_foreign_files,
+    require_utf8,
+)
 from common.errors import SettingRejected
 from common.options import folder_path, user_name
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_orders, admin_store, admin_tls
+from storage_worker import (
+    admin_accounts,
+    admin_backup,
+    admin_link_key,
+    admin_numbers,
+    admin_orders,
+    admin_store,
+    admin_tls,
+)
 from storage_worker.admin_output import EXIT_UNKNOWN, Say, refuse_unknown_user, show
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
@@ -353,6 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     admin_accounts.add_commands(commands)
     admin_tls.add_commands(commands)
     admin_store.add_commands(commands)
+    admin_link_key.add_commands(commands)
     for command in commands.choices.values():
         # It may be behind the command too; what precedes it is kept.
         command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
@@ -376,6 +392,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = admin_store.run(settings, _say)
             _printed()
             return code
+        if settings.command == "link-key":
+            # On a gateway's machine there is no store.
+            data_folder(environment, Path.cwd())
         folder = _existing(folder_named(environment, Path.cwd()))
         # The owner may be unable to read where root's packages are.
         load_checksums()
@@ -413,6 +432,8 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return check(folder, _say, drop=settings.drop, as_json=as_json)
     if settings.command == "recover-journal":
         return _recover_journal(folder, _say, as_json=as_json)
+    if settings.command == "link-key":
+        return admin_link_key.run(settings, folder, _say)
     if settings.command == "tls":
         return admin_tls.tls(settings.step, folder, _say, as_json=as_json)
     if settings.command == "address":

@@ -8,6 +8,7 @@ Exposure: whoever starts the worker.
 """
 
 import argparse
+import ipaddress
 import os
 import re
 import unicodedata
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from common.data_folder import DATA_VARIABLE
-from common.errors import SettingRejected
+from common.errors import SettingRejected, ValueRejected
+from common.link_address import LinkAddress, parse_link
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.status_server import add_status_options
 from common.storage_protocol.administration import LONGEST_EXPIRY
@@ -46,6 +48,20 @@ _MOST_MESSAGES: Final = 10**9
 _MOST_UPLOADS: Final = 100_000
 
 
+def link_address(text: str) -> LinkAddress:
+    """For argparse: where the worker takes gateways of other machines."""
+    try:
+        found = parse_link(text)
+        ipaddress.ip_address(found.host)
+    except ValueRejected as error:
+        raise argparse.ArgumentTypeError(f"{error}; here without a KEY") from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} names no address of this machine, such as 10.0.0.5") from error
+    if found.key is not None:
+        raise argparse.ArgumentTypeError("the worker knows its own key: tcp://ADDRESS:PORT")
+    return found
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. Ends the program with code 2 if an option is unknown, or is not a
     number where one is needed.
@@ -67,6 +83,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "messageu[postgres], and `messageu-admin store create` before the first start",
     )
     parser.add_argument("--shard", metavar="K/N", help="with --store: which one of how many parts (default: 0/1)")
+    parser.add_argument(
+        "--link",
+        metavar="tcp://ADDRESS:PORT",
+        type=link_address,
+        help="take gateways of other machines at this address too, by the keys of `messageu-admin link-key`; without "
+        "keys an address of the loopback alone",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     add_log_format(parser)
     add_status_options(parser, _STATUS_PORT)

@@ -39,6 +39,7 @@ COMMON_CORE = frozenset(
         "common.errors",
         "common.info_files",
         "common.server_address",
+        "common.link_address",
         "common.tables",
         "common.packages",
     }
@@ -74,6 +75,10 @@ ENGINES = frozenset(
 )
 """Whatever else lies beside the seam is an engine."""
 BEHIND_THE_SEAM = ENGINES | SHARED_BY_ENGINES
+
+ZMQ_OF_THE_WORKER = only(
+    "storage_worker.server.admin_link", "storage_worker.server.tcp_link", "storage_worker.server.zmq_server"
+)
 
 # The first rule that covers a module counts.
 RULES = (
@@ -181,7 +186,7 @@ RULES = (
         "storage_worker.server",
         may_import=only("storage_worker.server", "storage_worker.rules", "storage_worker.engine", "common"),
         never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | SQLITE | POSTGRES,
-        adapters=((ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),),
+        adapters=((ZMQ, ZMQ_OF_THE_WORKER),),
     ),
     # The operator's command line is one for both programs.
     Rule(
@@ -194,7 +199,7 @@ RULES = (
         may_import=only("storage_worker", "common"),
         never=only("common.client_protocol") | CRYPTO,
         adapters=(
-            (ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),
+            (ZMQ, ZMQ_OF_THE_WORKER),
             (SQLITE, only("storage_worker.engine.sqlite.database", "storage_worker.engine.sqlite.sqlite_errors")),
             (POSTGRES, only("storage_worker.engine.postgres.connection")),
         ),

@@ -183,9 +183,9 @@ class Server:
         self.data = (data or folder / "data").absolute()
         self.port = free_port()
         (folder / "myport.info").write_text(f"{self.port}\n")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_DATA": str(self.data)}
-        self.worker = Program(worker_module, folder, environment, worker_arguments, kept=kept)
-        self.gateway = Program("gateway", folder, environment, gateway_arguments, kept=kept)
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_DATA": str(self.data)}
+        self.worker = Program(worker_module, folder, self.environment, worker_arguments, kept=kept)
+        self.gateway = Program("gateway", folder, self.environment, gateway_arguments, kept=kept)
         self.programs = (self.worker, self.gateway)
 
     def __enter__(self) -> Self:

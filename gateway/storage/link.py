@@ -5,7 +5,7 @@ Promises: operations leave in the order of `submit`, at most two batches in flig
 waiter gets exactly one call: an outcome, or that it is unknown. The worker may stop and start
 again: callers need not do anything.
 Exposure: the worker is the other half of this server; frames that can't be decoded are logged and
-dropped.
+dropped. One on another machine is known by its key.
 
 A batch carries everything submitted since the last one left, so batches grow under load.
 Consecutive sends of all connections are one operation of it (`common.storage_protocol.send_run`).
@@ -13,6 +13,7 @@ Consecutive sends of all connections are one operation of it (`common.storage_pr
 Source: docs/storage-protocol.md.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from common import fail_points
 from common.client_protocol.server_connection import PipelinedSends
 from common.errors import FrameUndecodable
 from common.fail_points import FailPoint
+from common.link_address import key_text
+from common.link_keys import LinkKeys
 from common.rare_log import RareLog
 from common.server_log import fields
 from common.storage_protocol.batch_sender import (
@@ -52,7 +55,23 @@ from gateway.storage.send_answers import Sender, answer, leave_unknown
 
 log = logging.getLogger("gateway.storage.link")
 _rarely: Final = RareLog(log)
+_refusals: Final = RareLog(log)
 
+_OVER_TCP: Final = {
+    # A machine that is cut off says nothing.
+    zmq.HEARTBEAT_IVL: 3_000,
+    zmq.HEARTBEAT_TIMEOUT: 10_000,
+    zmq.CONNECT_TIMEOUT: 3_000,
+    # Names may have both kinds of address.
+    zmq.IPV6: 1,
+}
+_HANDSHAKES_FAILED: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+)
+_CONNECT_AGAIN: Final = 1.0
+"""Seconds: ZeroMQ itself gives a worker up that has refused a key."""
 _SMALL_FRAME: Final = 65536
 _RETRY_SEND: Final = 0.05
 _ROUNDS: Final = 2
@@ -121,14 +140,24 @@ NOBODY: Final = Nobody()
 
 class _Monitor:
     """A `Handler` of the socket's own events: whether it is connected. `changes` gets each
-    change.
+    change, `failed` the event of a handshake that failed, where it is over TCP.
     """
 
-    def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changes: list[Incoming]) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        watched: zmq.Socket[bytes],
+        changes: list[Incoming],
+        failed: Callable[[int], None] | None,
+    ) -> None:
         self._loop = loop
         self._watched = watched
         self._changes = changes
-        self._socket = watched.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._failed = failed
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        for one in _HANDSHAKES_FAILED if failed is not None else ():
+            events |= one
+        self._socket = watched.get_monitor_socket(events)
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         # The first edge comes only after a first look.
         self.ready(READABLE)
@@ -137,6 +166,9 @@ class _Monitor:
         """The descriptor is edge-triggered: read everything there is."""
         while _number(self._socket, _EVENTS) & _POLLIN:
             event = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))["event"]
+            if event in _HANDSHAKES_FAILED and self._failed is not None:
+                self._failed(event)
+                continue
             self._changes.append(LinkChange.UP if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else LinkChange.DOWN)
 
     def close(self) -> None:
@@ -147,7 +179,7 @@ class _Monitor:
 
 
 class StorageLink:
-    """One DEALER socket, one slot."""
+    """One DEALER socket, one slot. `keys`: those of a worker on another machine."""
 
     def __init__(
         self,
@@ -156,8 +188,12 @@ class StorageLink:
         slot: int,
         new_incarnation: Callable[[], bytes],
         listener: LinkListener,
+        keys: LinkKeys | None = None,
     ) -> None:
         self._loop = loop
+        self._endpoint = endpoint
+        self._keys = keys
+        self._reconnect: Timer | None = None
         self._listener = listener
         self._sender: BatchSender[Waiter, Sender] = BatchSender(slot, new_incarnation)
         self._changes: list[Incoming] = []
@@ -172,7 +208,14 @@ class StorageLink:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.setsockopt(zmq.SNDHWM, 16)
         self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._monitor = _Monitor(loop, self._socket, self._changes)
+        over_tcp = endpoint.startswith("tcp://")
+        for option, value in _OVER_TCP.items() if over_tcp else ():
+            self._socket.setsockopt(option, value)
+        if keys is not None:
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.worker)
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+        self._monitor = _Monitor(loop, self._socket, self._changes, self._handshake_failed if over_tcp else None)
         self._socket.connect(endpoint)
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -198,6 +241,32 @@ class StorageLink:
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         self._rounds_left = _ROUNDS
         loop.at_turn_end(self._end_turn)
+
+    def _handshake_failed(self, event: int) -> None:
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and self._keys is not None:
+            _refusals.write(
+                logging.ERROR,
+                "the storage worker at %s does not take this gateway's key: there, `messageu-admin link-key allow %s`",
+                self._endpoint,
+                key_text(self._keys.own.public),
+            )
+        else:
+            _refusals.write(
+                logging.ERROR,
+                "no handshake with the storage worker at %s: it ended meanwhile, or has another key than --worker says",
+                self._endpoint,
+            )
+        if self._reconnect is None:
+            self._reconnect = self._loop.call_at(self._loop.now + _CONNECT_AGAIN, self._connect_again)
+
+    def _connect_again(self) -> None:
+        self._reconnect = None
+        if self._connected:
+            return
+        with contextlib.suppress(zmq.ZMQError):
+            # Where ZeroMQ still tries by itself.
+            self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
 
     def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
         """Send `operation` with the next batch. `size`: bytes it uses in memory until it is

@@ -4,7 +4,8 @@ Owns: the socket.
 Promises: everything that gateways ask at a time is done in one transaction, and answered after the
 commit. An operator's requests are answered between two of them, one at a time. An answer that can't
 be delivered is dropped; the gateway asks again.
-Exposure: whoever may enter the link's folder (mode 0700). Invalid frames are logged and dropped.
+Exposure: whoever may enter the link's folder (mode 0700), and over TCP whoever has an allowed key
+(`tcp_link`). Invalid frames are logged and dropped.
 
 Source: docs/storage-protocol.md, "The link".
 """
@@ -26,6 +27,7 @@ from common.storage_protocol.frames import Drain, Hello, Order, decode_to_worker
 from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 from storage_worker.server.measures import Measures
+from storage_worker.server.tcp_link import TcpLink
 
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
@@ -36,6 +38,7 @@ TIDY_EVERY_MS: Final = 500
 ADMIN_WAITING: Final = 64
 """Requests of operators that wait for their turn."""
 _POLLIN: Final = int(zmq.POLLIN)
+OpenTcp = Callable[["zmq.Context[zmq.Socket[bytes]]", "zmq.Socket[bytes]"], TcpLink]
 DRAIN_WITHIN_MS: Final = 10_000
 """A gateway that was told to end does so within 5 seconds."""
 TELL_EVERY_MS: Final = 50
@@ -46,7 +49,8 @@ LARGEST_FRAME: Final = 1024**3
 
 
 class ZmqServer:
-    """Serves `processor` and `administration` at `endpoint` until `wake` becomes readable.
+    """Serves `processor` and `administration` at `endpoint` until `wake` becomes readable, and at
+    what `open_tcp` binds of the socket besides.
 
     `wake` is a file descriptor, `unix_ms` the clock. Maintenance is done between two turns, and
     when nothing has arrived for `TIDY_EVERY_MS` while some is due. Raises `SettingRejected` if the
@@ -59,6 +63,7 @@ class ZmqServer:
         administration: Administration,
         endpoint: str,
         unix_ms: Callable[[], int],
+        open_tcp: OpenTcp | None = None,
     ) -> None:
         self.processor = processor
         self._administration = administration
@@ -77,11 +82,17 @@ class ZmqServer:
         # subscriptions, which they use up.
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
+        self._tcp: TcpLink | None = None
         try:
             self.socket.bind(endpoint)
+            if open_tcp is not None:
+                self._tcp = open_tcp(self._context, self.socket)
         except zmq.ZMQError as error:
             self.close()
             raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
+        except SettingRejected:
+            self.close()
+            raise
 
     def serve(self, wake: int, beat: Callable[[], None] | None = None, measures: Measures | None = None) -> None:
         """Serve until `wake` is readable, or an operator has drained the server. `beat` is called
@@ -91,6 +102,8 @@ class ZmqServer:
         poller = zmq.Poller()
         poller.register(self.socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
+        for one in self._tcp.sockets if self._tcp is not None else ():
+            poller.register(one, zmq.POLLIN)
         idle_ms = None if beat is None else int(BEAT * 1000)
         while wake not in dict(poller.poll(self._patience_ms(idle_ms))):
             self.turn(measures)
@@ -115,6 +128,8 @@ class ZmqServer:
 
     def turn(self, measures: Measures | None = None) -> None:
         """Answer what has arrived. Raises `StoreFailed`."""
+        if self._tcp is not None:
+            self._tcp.look()
         inbound = self._drain()
         began = 0.0 if measures is None else measures.clock()
         if inbound:
@@ -222,5 +237,7 @@ class ZmqServer:
 
     def close(self) -> None:
         """Close the socket."""
+        if self._tcp is not None:
+            self._tcp.close()
         self.socket.close()
         self._context.term()

@@ -254,6 +254,11 @@ ELSEWHERE: Final = {
         "tests/storage_worker/test_admin_store.py",
         'run("new-generation", url)',
     ),
+    "messageu-admin link-key worker": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
+    "messageu-admin link-key gateway": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
+    "messageu-admin link-key allow KEY NAME": ("tests/storage_worker/test_admin_link_key.py", '"allow", KEY'),
+    "messageu-admin link-key list": ("tests/storage_worker/test_admin_link_key.py", 'run(folder, "list")'),
+    "messageu-admin link-key forbid KEY": ("tests/storage_worker/test_admin_link_key.py", 'run(folder, "forbid", KEY)'),
 }
 """Where each is run by another test, and what stands there."""
 MINUTES: Final = "loads the machine for minutes; tests/bench runs the same program with --quick"
