@@ -83,7 +83,9 @@ class Transport(Protocol):
         """
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Report when bytes can be received, or sent. A broken connection is always reported."""
+        """Report when bytes can be received, or sent. A broken connection is reported, too, unless
+        this side has ended and neither is wanted: then the next `receive` finds it out.
+        """
 
     def watch_for_reset(self) -> None:
         """Receive and send nothing more, and report only a reset.
@@ -185,18 +187,21 @@ class TcpTransport(TcpSocket):
         return self._shut_down and not self.error()
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Report these events, and a broken connection."""
-        self._mask = (READABLE if reads else 0) | (WRITABLE if writes else 0)
-        self._loop.modify(self.fileno(), self._mask)
+        """As `Transport.watch`."""
+        mask = (READABLE if reads else 0) | (WRITABLE if writes else 0)
+        if self._shut_down and not mask:
+            # Once the peer has ended its side, too, the descriptor reports a hang-up in every turn.
+            self._unregister()
+        elif self._mask == UNREGISTERED:
+            self._mask = mask
+            self._loop.register(self.fileno(), self, mask)
+        else:
+            self._mask = mask
+            self._loop.modify(self.fileno(), mask)
 
     def watch_for_reset(self) -> None:
-        """Once both sides have ended, the descriptor reports a hang-up in every turn, so the loop
-        stops watching it.
-        """
-        if self._shut_down:
-            self._unregister()
-        else:
-            self.watch(reads=False, writes=False)
+        """As `Transport.watch_for_reset`."""
+        self.watch(reads=False, writes=False)
 
     def shut_down(self) -> None:
         """Send a FIN behind what was sent."""

@@ -361,6 +361,24 @@ def test_both_sides_ended_in_order_is_no_break(wire: Wire, owner: Owner) -> None
     wire.transport.close()
 
 
+def test_a_pause_after_both_sides_ended_is_quiet_and_keeps_the_input(wire: Wire, owner: Owner) -> None:
+    wire.transport.shut_down()
+    wire.say(b"hello")
+    wire.end()
+    turn_until(wire, lambda: owner.readable > 0)
+    wire.transport.watch(reads=False, writes=False)
+    before = owner.readable
+    for _ in range(5):
+        wire.turn()
+    assert owner.readable == before
+    wire.transport.watch(reads=True, writes=False)
+    turn_until(wire, lambda: owner.readable > before)
+    assert wire.transport.receive(10) == b"hello"
+    assert wire.transport.receive(10) == b""
+    assert not owner.aborted
+    wire.transport.close()
+
+
 def test_a_reset_is_reported(wire: Wire, owner: Owner) -> None:
     wire.break_off()
     turn_until(wire, lambda: owner.aborted > 0)
