@@ -83,6 +83,8 @@ class RefusalReason(IntEnum):
     REGISTRATION_CLOSED = 14
     DISABLED = 15
     NO_KEYS = 16
+    UNAVAILABLE = 17
+    """A part of the server is down; nothing was done."""
 
 
 class Registration(IntEnum):

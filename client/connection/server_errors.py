@@ -140,6 +140,10 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
             "The user has published no keys for the modern cipher suite.",
             "Wait until that user's program has signed in.",
         ),
+        RefusalReason.UNAVAILABLE: (
+            "The server can't do this at present: a part of it is down.",
+            "Try again a little later.",
+        ),
     },
     RefusalReason,
 )

@@ -78,6 +78,7 @@ _LATER: Final = _OF_MAILBOX | {
     RefusalReason.STORAGE_FULL,
     RefusalReason.DAMAGED,
     RefusalReason.DISABLED,
+    RefusalReason.UNAVAILABLE,
 }
 """Refusals that may pass with time: the message is kept and sent again."""
 _KINDS: Final = {
