@@ -190,7 +190,7 @@ def _open_postgres(settings: argparse.Namespace, folder: Path, resources: ExitSt
     if (folder / DATABASE_NAME).exists():
         log.warning("%s has a store of its own, which is not used: --store names another one", folder)
     place = Place(*place_of(settings.store, settings.shard))
-    engine = open_engine(settings.store, place, os.urandom, _unix_ms())
+    engine = open_engine(settings.store, place, os.urandom, _unix_ms(), settings.directory)
     resources.callback(engine.abandon)
 
     def size() -> StoreSize | None:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from common.errors import SettingRejected
 from storage_worker.admin_output import Say, show
 from storage_worker.engine.errors import StoreFailed
-from storage_worker.settings import place_of
+from storage_worker.settings import add_shard_options, check_directory, place_of
 
 if TYPE_CHECKING:
     from storage_worker.engine.postgres.connection import Connection
+    from storage_worker.engine.postgres.schema import Place
 
 EXIT_ALTERED: Final = 1
 
@@ -35,12 +36,13 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
         "that a backup was put back",
     )
     command.add_argument("--store", required=True, metavar="URL", help="the database, postgresql://…")
-    command.add_argument("--shard", metavar="K/N", help="which one of how many parts (default: 0/1)")
+    add_shard_options(command)
 
 
 def run(settings: argparse.Namespace, say: Say) -> int:
     """Do one step. Raises `SettingRejected` and `StorageError`."""
     numbers = place_of(settings.store, settings.shard)
+    check_directory(settings.directory, numbers[0])
     # Who has no store there need not have its packages.
     try:
         from storage_worker.engine.postgres import schema, statements
@@ -53,7 +55,7 @@ def run(settings: argparse.Namespace, say: Say) -> int:
     line: dict[str, object]
     try:
         if settings.step == "create":
-            schema.create(connection, place, os.urandom(16), now_ms)
+            schema.create(connection, place, _server_id(settings, place), now_ms)
             where, warnings = shown(settings.store), _warnings(connection)
             line = {"type": "store-created", "store": where, "schema": place.schema, "warnings": warnings}
             sentence = f"The store is made: {where}, schema {place.schema}."
@@ -67,6 +69,8 @@ def run(settings: argparse.Namespace, say: Say) -> int:
             show(say, line, *sentences, as_json=settings.json)
             return 0
         schema.check_version(connection, place)
+        if settings.step == "new-generation" and place.number:
+            raise SettingRejected(f"all parts have the generation of part 0: run this with --shard 0/{place.shards}")
         if settings.step == "check":
             return _check(connection, say, as_json=settings.json)
         with connection.transaction():
@@ -83,6 +87,21 @@ def run(settings: argparse.Namespace, say: Say) -> int:
         return 0
     finally:
         connection.close()
+
+
+def _server_id(settings: argparse.Namespace, place: "Place") -> bytes:
+    """A new one for the directory; for another part the directory's, so that has to be there."""
+    if not place.number:
+        return os.urandom(16)
+    from storage_worker.engine.postgres import statements
+    from storage_worker.engine.postgres.directory import connect
+
+    connection = connect(settings.directory or settings.store, place.shards)
+    try:
+        [(server_id, *_state)] = connection.rows(statements.DIRECTORY_STATE)
+    finally:
+        connection.close()
+    return bytes(server_id)
 
 
 def _warnings(connection: "Connection") -> list[str]:

@@ -41,6 +41,7 @@ the program where it finds no descriptor for a gateway that comes."""
 _STATUS_PORT: Final = 9358
 _SCHEMES: Final = ("postgresql://", "postgres://")
 _SHARD: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
+NUMBERS_OF_SHARDS: Final = tuple(2**exponent for exponent in range(9))
 _MOST: Final = 2**62
 SMALLEST_JOURNAL: Final = 64 * 1024
 _LARGEST_JOURNAL: Final = 1024**3
@@ -82,7 +83,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="keep users and mail in this PostgreSQL database (postgresql://…) and not in the data folder; needs "
         "messageu[postgres], and `messageu-admin store create` before the first start",
     )
-    parser.add_argument("--shard", metavar="K/N", help="with --store: which one of how many parts (default: 0/1)")
+    add_shard_options(parser)
     parser.add_argument(
         "--link",
         metavar="tcp://ADDRESS:PORT",
@@ -198,7 +199,7 @@ def checked(options: argparse.Namespace) -> Limits:
             Bound("--size-limit", options.size_limit or 0, 0, _MOST),
         )
     )
-    place_of(options.store, options.shard)
+    check_directory(options.directory, place_of(options.store, options.shard)[0])
     if largest > options.mailbox_bytes:
         raise SettingRejected(
             f"--largest-message ({largest}) is more than --mailbox-bytes ({options.mailbox_bytes}), so no "
@@ -212,6 +213,30 @@ def checked(options: argparse.Namespace) -> Limits:
         options.uploads_of_user,
         options.sender_share,
     )
+
+
+def add_shard_options(parser: argparse.ArgumentParser) -> None:
+    """The options that name a part of a store in PostgreSQL."""
+    parser.add_argument(
+        "--shard", metavar="K/N", help="with --store: which one of how many parts, from 0 (default: 0/1)"
+    )
+    parser.add_argument(
+        "--directory",
+        metavar="URL",
+        help="with --shard: the database that has part 0, postgresql://…, if it is not that of --store",
+    )
+
+
+def check_directory(directory: str | None, number: int) -> None:
+    """Raise `SettingRejected` for a --directory that can't be one, or that part `number` has no use
+    for.
+    """
+    if directory is None:
+        return
+    if not directory.startswith(_SCHEMES):
+        raise SettingRejected("--directory begins with postgresql://, as --store does")
+    if not number:
+        raise SettingRejected("--directory is for the parts beside part 0, which is the directory")
 
 
 def place_of(store: str | None, shard: str | None) -> tuple[int, int]:
@@ -229,10 +254,10 @@ def place_of(store: str | None, shard: str | None) -> tuple[int, int]:
     if found is None:
         raise SettingRejected(f"--shard is K/N, such as 0/1, not {shard}")
     number, shards = int(found[1]), int(found[2])
-    if (number, shards) != (0, 1):
-        raise SettingRejected(
-            f"--shard {shard}: this version has one worker for all users, so that --shard is 0/1 or left out"
-        )
+    if shards not in NUMBERS_OF_SHARDS:
+        raise SettingRejected(f"--shard {shard}: the number of shards is a power of two up to {NUMBERS_OF_SHARDS[-1]}")
+    if number >= shards:
+        raise SettingRejected(f"--shard {shard}: the last of {shards} is {shards - 1}/{shards}")
     return number, shards
 
 

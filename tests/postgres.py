@@ -146,7 +146,10 @@ class PostgresServer:
         """
         if not self.tell(f"SELECT 1 FROM pg_database WHERE datname = '{_DATABASE}'"):
             self.tell(f"CREATE DATABASE {_DATABASE} TEMPLATE template0 STRATEGY file_copy")
-        self.tell("DROP SCHEMA IF EXISTS messageu_0 CASCADE", _DATABASE)
+        # Their names are the program's own.
+        found = self.tell("SELECT string_agg(nspname, ',') FROM pg_namespace WHERE nspname LIKE 'messageu%'", _DATABASE)
+        for schema in found.split(",") if found else []:
+            self.tell(f"DROP SCHEMA {schema} CASCADE", _DATABASE)
         return self.url(_DATABASE)
 
     def wait_for_standby(self, name: str) -> None:

@@ -28,6 +28,7 @@ from common.storage_protocol.operations import (
     CommitUpload,
     DeleteAccount,
     Fetch,
+    Forget,
     GetAbout,
     GetProofKey,
     GetPublicKey,
@@ -88,6 +89,8 @@ _DELETION: Final[Sequence[Step]] = ()
 """The drill expiry-and-deletion kills the worker in it: the clients of this one live on."""
 _ABOUT: Final[Sequence[Step]] = ()
 """It changes nothing, and always returns the same."""
+_OF_SEVERAL_SHARDS: Final[Sequence[Step]] = ()
+"""One worker, as this drill has, is never asked for it."""
 _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
     "_OPERATIONS of torture/deaths_at_points.py",
     {
@@ -111,6 +114,7 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
         DeleteAccount: _DELETION,
         GetAbout: _ABOUT,
         SetBlock: [Clients.block],
+        Forget: _OF_SEVERAL_SHARDS,
     },
     get_args(Operation),
 )

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from common.errors import FrameUndecodable
-from common.storage_protocol.operations import U63, Id, Operation, Outcome
+from common.storage_protocol.operations import U16, U63, Id, Operation, Outcome
 
 VERSION: Final = 1
 _HEADER: Final = Layout("<BBHQQ")
@@ -78,12 +78,15 @@ class StoreFacts(Struct, array_like=True, frozen=True):
     """What the worker says about its store in a welcome.
 
     `server_id`: 16 bytes, for the life of the database. `generation`: grows when the database was
-    recreated or restored. `committed`: the highest sequence.
+    recreated or restored. `committed`: the highest sequence. `shard` of `shards`: which part of the
+    server it is.
     """
 
     server_id: Id
     generation: U63
     committed: U63
+    shard: U16 = 0
+    shards: U16 = 1
 
 
 class Welcome(NamedTuple):

@@ -247,10 +247,12 @@ class MarkAuthenticated(_Value, frozen=True, tag=15):
     """The gateway saw a valid signature: mark the user authenticated for good.
 
     Ends the leases that unauthenticated connections hold on the mailbox and voids their later
-    settling. Outcome: `Done` or `Refused`.
+    settling. Outcome: `Done` or `Refused`; with several shards `TellOthers` at first, after which
+    the gateway sends `Forget` to the other shards and then asks again with `told`.
     """
 
     requester: Id
+    told: bool = False
 
 
 class DeleteAccount(_Value, frozen=True, tag=18):
@@ -284,6 +286,15 @@ class SetBlock(_Value, frozen=True, tag=20):
     blocked: bool
 
 
+class Forget(_Value, frozen=True, tag=23):
+    """The directory knows something new of a user: they have authenticated, or are deleted. Look
+    them up anew. Ends the leases of unauthenticated connections as `MarkAuthenticated` does.
+    Outcome: `Done`, or `Refused` UNAVAILABLE.
+    """
+
+    subject: Id
+
+
 Operation = (
     Register
     | ListUsers
@@ -304,6 +315,7 @@ Operation = (
     | GetAbout
     | StoreMessages
     | GetUploadProgress
+    | Forget
     | SetBlock
 )
 
@@ -469,6 +481,10 @@ class AboutServer(_Value, frozen=True, tag=14):
     text: bytes
 
 
+class TellOthers(_Value, frozen=True, tag=17):
+    """Marked; but other shards may still know the user as one who never authenticated."""
+
+
 class Refused(_Value, frozen=True, tag=9):
     """Not done, and why; `retry_after` in seconds where trying again makes sense."""
 
@@ -491,6 +507,7 @@ Outcome = (
     | UploadUnknown
     | DeletionGoesOn
     | AboutServer
+    | TellOthers
 )
 
 
@@ -569,7 +586,7 @@ ROWS: Final = (
     _row(Release, (Done,), Replay.KEPT),
     _row(Fetch, (Fetched,), Replay.READ_AGAIN, _page_work),
     _row(GetProofKey, (KeyFound,), Replay.READ_AGAIN),
-    _row(MarkAuthenticated, (Done,), Replay.KEPT),
+    _row(MarkAuthenticated, (Done, TellOthers), Replay.KEPT),
     _row(
         StoreMessages,
         (MessagesStored,),
@@ -580,6 +597,7 @@ ROWS: Final = (
     _row(DeleteAccount, (Done, DeletionGoesOn), Replay.KEPT),
     _row(GetAbout, (AboutServer,), Replay.READ_AGAIN),
     _row(SetBlock, (Done,), Replay.KEPT),
+    _row(Forget, (Done,), Replay.KEPT),
 )
 OPERATIONS: Final[Mapping[type[Operation], OperationRow]] = complete(
     "OPERATIONS of common/storage_protocol/operations.py", {row.operation: row for row in ROWS}, get_args(Operation)

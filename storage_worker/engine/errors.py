@@ -14,6 +14,7 @@ Exposure: sentences reach the log and the operator; none has what a client chose
         │   └── JournalDamaged            what was on disk in the journal is altered
         ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
         │   └── TablesDamaged             what has to be written to is altered: nothing new is taken in
+        ├── DirectoryUnreachable      a shard can't ask the directory about a user: refused, the rest goes on
         ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
         │   └── NoFileLeft                no more files may be open at this moment; nothing was done
         └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
@@ -52,6 +53,12 @@ class StoreDamaged(StorageError):
 
 class TablesDamaged(StoreDamaged):
     """A table or index that has to be written to is altered."""
+
+
+class DirectoryUnreachable(StorageError):
+    """A shard can't ask the directory about a user. What needs it is refused; everything else
+    continues.
+    """
 
 
 class StoreFull(StorageError):

@@ -62,6 +62,11 @@ class Users(Protocol):
     def deletion(self, client_id: bytes) -> Deletion | None:
         """How far the deletion of the user with this id is; None if there was none."""
 
+    def refresh(self, client_id: bytes) -> None:
+        """Where others change users, too: this one may have changed, so remember nothing of
+        them.
+        """
+
     def public_key(self, user: User) -> bytes:
         """The 160 bytes that the user registered."""
 
@@ -395,6 +400,11 @@ class Engine(Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether `maintain` goes on with something that should not wait for gateways."""
+
+    def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
+        """Between two turns, where others delete users, too: rows and client ids of those who were
+        deleted since the last call.
+        """
 
     def maintain(self, now_ms: int) -> None:
         """Between two turns: maintenance that keeps the store small and fast."""

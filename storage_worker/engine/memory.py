@@ -185,6 +185,9 @@ class _Users:
         gone = any(account.client_id == client_id and account.is_deleted for account in self._accounts)
         return Deletion.DONE if gone else None
 
+    def refresh(self, client_id: bytes) -> None:
+        """Nobody else changes users."""
+
     def public_key(self, user: User) -> bytes:
         return self._accounts[user.row - 1].public_key
 
@@ -635,6 +638,10 @@ class MemoryEngine:
     def is_busy(self) -> bool:
         """Nothing is ever due."""
         return False
+
+    def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
+        """Nobody else deletes users."""
+        return []
 
     def maintain(self, now_ms: int) -> None:
         """Nothing is ever due."""

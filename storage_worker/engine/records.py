@@ -92,9 +92,10 @@ class BatchApplied(_RecordBase, frozen=True, tag=6):
 
 
 class UserAuthenticated(_RecordBase, frozen=True, tag=7):
-    """The user of this row authenticated for the first time."""
+    """The user of this row authenticated for the first time. `told`: every other shard knows it."""
 
     user: int
+    told: bool = False
 
 
 class UserDeleted(_RecordBase, frozen=True, tag=8):

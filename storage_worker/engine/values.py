@@ -15,10 +15,11 @@ class User:
     `must_authenticate`: the user has authenticated once, and since then only authenticated
     connections act for them. `blocks`: whether they may have blocked somebody; False means that
     they have not. `seen`: the last day (since 1970, UTC) on which they asked for something; -1: not
-    known.
+    known. `is_told`: where there are several shards, whether all of them know that the user must
+    authenticate.
     """
 
-    __slots__ = ("blocks", "client_id", "is_disabled", "must_authenticate", "row", "seen")
+    __slots__ = ("blocks", "client_id", "is_disabled", "is_told", "must_authenticate", "row", "seen")
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class User:
         blocks: bool,
         seen: int = -1,
         is_disabled: bool = False,
+        is_told: bool = True,
     ) -> None:
         self.row = row
         self.client_id = client_id
@@ -35,6 +37,7 @@ class User:
         self.blocks = blocks
         self.seen = seen
         self.is_disabled = is_disabled
+        self.is_told = is_told
 
 
 class Account(NamedTuple):
@@ -188,8 +191,10 @@ class Grants(NamedTuple):
 
 class Identity(NamedTuple):
     """The store as gateways know it. `server_id`: 16 bytes; `generation` grows where what was
-    acknowledged may be lost.
+    acknowledged may be lost. `shard` of `shards`: which part of a server it is.
     """
 
     server_id: bytes
     generation: int
+    shard: int = 0
+    shards: int = 1

@@ -11,7 +11,7 @@ from typing import Final
 from common.rare_log import RareLog
 from common.storage_protocol.operations import Done, Refused
 from common.values import RefusalReason
-from storage_worker.engine.errors import NoFileLeft, TablesDamaged
+from storage_worker.engine.errors import DirectoryUnreachable, NoFileLeft, TablesDamaged
 from storage_worker.engine.interface import Engine
 
 rarely: Final = RareLog(logging.getLogger("storage_worker"))
@@ -19,6 +19,9 @@ rarely: Final = RareLog(logging.getLogger("storage_worker"))
 RETRY_AFTER: Final = 30
 """Seconds after which trying again makes sense where a mailbox or the disk is full, or no more
 uploads may begin."""
+
+UNAVAILABLE_FOR: Final = 2
+"""The same where another part of the server is down."""
 
 DONE: Final = Done()
 MALFORMED: Final = Refused(RefusalReason.MALFORMED)
@@ -35,6 +38,7 @@ SHARE_FULL: Final = Refused(RefusalReason.SENDER_SHARE, RETRY_AFTER)
 STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
 TOO_MANY_UPLOADS: Final = Refused(RefusalReason.TOO_FAST, RETRY_AFTER)
 TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
+UNAVAILABLE: Final = Refused(RefusalReason.UNAVAILABLE, UNAVAILABLE_FOR)
 DAMAGED: Final = Refused(RefusalReason.DAMAGED, RETRY_AFTER)
 """The operator has to do something, and trying again later is right."""
 
@@ -52,6 +56,9 @@ class Unreadable:
         if isinstance(error, NoFileLeft):
             rarely.write(logging.WARNING, "an operation is refused: %s", error)
             return STORAGE_FULL
+        if isinstance(error, DirectoryUnreachable):
+            rarely.write(logging.WARNING, "an operation is refused: %s", error)
+            return UNAVAILABLE
         damage = None if isinstance(error, TablesDamaged) else self._engine.damage(error)
         if damage is None:
             raise error

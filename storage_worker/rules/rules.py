@@ -147,6 +147,12 @@ class Rules:
             if self._engine.users.find(client_id) is None:
                 self._subscriptions.end_user(row)
 
+    def end_departed(self, departed: Sequence[tuple[int, bytes]]) -> None:
+        """Inside a turn: these users (rows and client ids) were deleted at the directory."""
+        for row, client_id in departed:
+            self._uploads.drop_of(client_id, row)
+            self._subscriptions.end_user(row)
+
     def roll_back(self) -> None:
         """The turn was undone: undo its changes in memory. Unfinished uploads end. Raises
         `StoreFailed`.

@@ -18,6 +18,7 @@ from common.name_rule import looks, registrable
 from common.names import ascii_form, from_ascii_form
 from common.server_log import audit_registration
 from common.storage_protocol.operations import (
+    Forget,
     GetProofKey,
     GetPublicKey,
     KeyFound,
@@ -27,6 +28,7 @@ from common.storage_protocol.operations import (
     Refused,
     Register,
     Registered,
+    TellOthers,
     UsersPage,
 )
 from common.values import Registration, Username, username
@@ -48,6 +50,7 @@ from storage_worker.rules.answers import (
 from storage_worker.rules.table import rules_of
 from storage_worker.state.leases import Leases
 
+_TELL_OTHERS: Final = TellOthers()
 _REGISTRATION_BYTES = 1024
 """What a user takes of the disk, about."""
 
@@ -186,6 +189,19 @@ class UserRules:
         if not user.must_authenticate:
             self._engine.apply(UserAuthenticated(user.row))
         self._leases.end_unauthenticated(user.row)
+        if user.is_told:
+            return DONE
+        if not request.told:
+            return _TELL_OTHERS
+        self._engine.apply(UserAuthenticated(user.row, told=True))
+        return DONE
+
+    def forget(self, _slot: int, request: Forget) -> Outcome:
+        """The directory knows something new of a user."""
+        self._users.refresh(request.subject)
+        user = self._users.find(request.subject)
+        if user is not None and user.must_authenticate:
+            self._leases.end_unauthenticated(user.row)
         return DONE
 
 
@@ -196,4 +212,5 @@ USERS: Final = (
     .row(GetPublicKey, UserRules.get_public_key)
     .row(GetProofKey, UserRules.get_proof_key)
     .row(MarkAuthenticated, UserRules.mark_authenticated)
+    .row(Forget, UserRules.forget)
 )

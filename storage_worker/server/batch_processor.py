@@ -145,6 +145,9 @@ class BatchProcessor:
 
     def maintain(self, now_ms: int) -> None:
         """Between two turns: maintenance. Raises `StoreFailed`."""
+        departed = self._engine.take_departed(now_ms)
+        if departed:
+            own_turn(self._engine, self._rules, now_ms, lambda: self._rules.end_departed(departed))
         if self._rules.is_counting:
             self._rules.count_on()
         self._rules.expiry.look(now_ms)
@@ -240,7 +243,8 @@ class BatchProcessor:
                 "a gateway greeted: slot %d, epoch %d", hello.slot, epoch, extra=fields(slot=hello.slot, epoch=epoch)
             )
         self._peers[hello.slot] = (peer, epoch)
-        facts = StoreFacts(*self._engine.identity, self._rules.highest)
+        server_id, generation, shard, shards = self._engine.identity
+        facts = StoreFacts(server_id, generation, self._rules.highest, shard, shards)
         return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)
 
     # --- batches

@@ -73,7 +73,12 @@ def test_each_step_as_json(url: str, capsys: pytest.CaptureFixture[str]) -> None
         (["--store", "mysql://u:secret@a/b"], "--store begins with postgresql://"),
         (["--store", "postgresql://u:secret@a/b?no=1"], "--store is no connection string"),
         (["--store", "postgresql://u:secret@/b?host=/nowhere"], "can't be reached"),
-        (["--store", "postgresql:///b", "--shard", "1/2"], "--shard 1/2: this version has one worker for all users"),
+        (["--store", "postgresql:///b", "--shard", "1/3"], "--shard 1/3: the number of shards is a power of two"),
+        (
+            ["--store", "postgresql:///b", "--directory", "postgresql:///d"],
+            "--directory is for the parts beside part 0",
+        ),
+        (["--store", "postgresql:///b", "--shard", "1/2", "--directory", "d:secret"], "--directory begins with"),
         (["--store", "postgresql:///b", "--shard", "one"], "--shard is K/N, such as 0/1, not one"),
     ],
 )
@@ -83,6 +88,23 @@ def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.Cap
     said = capsys.readouterr().err
     assert sentence in said
     assert "secret" not in said
+
+
+def test_the_directory_is_made_first_and_all_parts_are_one_server(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("create", url, "--shard", "1/2") == admin.EXIT_FINAL
+    assert "no store in the schema messageu_0" in capsys.readouterr().err
+    assert run("create", url, "--shard", "0/2") == 0
+    assert run("create", url, "--shard", "1/4") == admin.EXIT_FINAL
+    assert "shard 0 of 2, not 0 of 4" in capsys.readouterr().err
+    assert run("create", url, "--shard", "1/2", "--directory", url) == 0
+    workers = [PostgresWorker(url, shard=(number, 2)) for number in (0, 1)]
+    servers = {worker.engine.identity.server_id for worker in workers}
+    assert len(servers) == 1
+    assert servers != {bytes(16)}
+    for worker in workers:
+        worker.kill()
+    assert run("new-generation", url, "--shard", "1/2") == admin.EXIT_FINAL
+    assert "run this with --shard 0/2" in capsys.readouterr().err
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,8 +71,10 @@ def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentenc
     [
         ("1", "--shard is K/N, such as 0/1, not 1"),
         ("0/-1", "--shard is K/N, such as 0/1, not 0/-1"),
-        ("0/2", "--shard 0/2: this version has one worker for all users, so that --shard is 0/1 or left out"),
-        ("1/1", "--shard 1/1: this version has one worker for all users, so that --shard is 0/1 or left out"),
+        ("0/3", "--shard 0/3: the number of shards is a power of two up to 256"),
+        ("0/512", "--shard 0/512: the number of shards is a power of two up to 256"),
+        ("1/1", "--shard 1/1: the last of 1 is 0/1"),
+        ("4/4", "--shard 4/4: the last of 4 is 3/4"),
     ],
 )
 def test_a_shard_that_there_is_not(refusals: Refusals, shard: str, sentence: str) -> None:

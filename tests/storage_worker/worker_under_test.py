@@ -303,6 +303,8 @@ class PostgresWorker(WorkerUnderTest):
         seed: int = 0,
         now_ms: int = 1_000_000,
         accounts: AccountSettings = OPEN,
+        shard: tuple[int, int] = (0, 1),
+        directory_url: str | None = None,
     ) -> None:
         # Of an extra, which a checkout may lack that has not been set up anew.
         from storage_worker.engine.postgres.connection import Connection
@@ -310,12 +312,12 @@ class PostgresWorker(WorkerUnderTest):
         from storage_worker.engine.postgres.schema import Place, create, has_store
 
         random_bytes = counted_bytes(seed)
-        place = Place(0, 1)
+        place = Place(*shard)
         self.beside = Connection(url, place.schema)
         """A connection of the test's own."""
         if not has_store(self.beside, place):
-            create(self.beside, place, random_bytes(16), now_ms)
-        self.engine = open_engine(url, place, random_bytes, now_ms)
+            create(self.beside, place, bytes(16) if place.shards > 1 else random_bytes(16), now_ms)
+        self.engine = open_engine(url, place, random_bytes, now_ms, directory_url)
         super().__init__(self.engine, limits, random_bytes, now_ms, accounts)
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
+from storage_worker.engine.postgres.remote_users import RemoteUsers
 from storage_worker.engine.postgres.send_tokens import SentTokens
 from storage_worker.engine.postgres.slots import Slots
 from storage_worker.engine.postgres.users import UserRegistry
@@ -55,7 +56,7 @@ class CommitLog:
         queue: MessageQueue,
         tokens: SentTokens,
         slots: Slots,
-        users: UserRegistry,
+        users: UserRegistry | RemoteUsers,
         blocks: BlockLists,
     ) -> None:
         self._database = database

@@ -11,7 +11,7 @@ what is being committed, and sees it.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 from storage_worker.engine.errors import StoreSuperseded
@@ -80,6 +80,10 @@ class Database:
                 yield
             finally:
                 self._inside = False
+
+    def joined(self) -> AbstractContextManager[None]:
+        """The transaction that is open, or one of its own."""
+        return nullcontext() if self._inside else self.transaction()
 
     def close(self) -> None:
         """Let go of the server."""

@@ -14,11 +14,11 @@ import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from common.storage_protocol.message_format import SEND_FRAME
 from common.storage_protocol.operations import MessagesStored, StoreMessages
-from storage_worker.engine.errors import StorageError, StoreDamaged, StoreFull
+from storage_worker.engine.errors import DirectoryUnreachable, StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.postgres.blobs import Blobs
@@ -26,9 +26,12 @@ from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.commit_log import CommitLog
 from storage_worker.engine.postgres.database import Database, Opened
 from storage_worker.engine.postgres.deletion import DeletedUsers
+from storage_worker.engine.postgres.directory import Directory
 from storage_worker.engine.postgres.invitations import Invitations
 from storage_worker.engine.postgres.mail_pages import MailPages
+from storage_worker.engine.postgres.remote_users import RemoteUsers
 from storage_worker.engine.postgres.running_time import RunningTime
+from storage_worker.engine.postgres.schema import Place
 from storage_worker.engine.postgres.send_tokens import SentTokens
 from storage_worker.engine.postgres.slots import Slots
 from storage_worker.engine.postgres.users import UserRegistry
@@ -54,6 +57,16 @@ _LOST_NAMED: Final = 20
 """Lines in the log about large messages whose contents are lost; beyond them their number."""
 
 
+class Shared(NamedTuple):
+    """A shard among others. `directory`: of a shard beside it, how it asks the directory."""
+
+    place: Place = Place(0, 1)
+    directory: Directory | None = None
+
+
+ALONE: Final = Shared()
+
+
 class PostgresEngine:
     """An `Engine` over a shard that was taken over: `database` is for the turns, `pieces` for large
     contents, on two connections under one epoch. Raises `StoreFailed`.
@@ -68,6 +81,7 @@ class PostgresEngine:
         opened: Opened,
         random_bytes: Callable[[int], bytes],
         now_ms: int,
+        shared: Shared = ALONE,
     ) -> None:
         self._database = database
         self._pieces = pieces
@@ -75,11 +89,18 @@ class PostgresEngine:
         self._starts = opened.starts
         self._full_at: int | None = None
         self.grants = Grants(sole_owner=True)
-        self.identity = Identity(opened.server_id, opened.generation)
+        self._directory = shared.directory
+        self.identity = Identity(opened.server_id, opened.generation, *shared.place)
         self._pages = MailPages(database)
         self.blobs = Blobs(pieces)
         self.blocks = BlockLists(database)
-        self.users = UserRegistry(database, self.blocks)
+        self.users: UserRegistry | RemoteUsers
+        if shared.directory is None:
+            self.users = UserRegistry(database, self.blocks, shared.place.shards)
+        else:
+            state = shared.directory.state()
+            self.identity = Identity(opened.server_id, state.generation, *shared.place)
+            self.users = RemoteUsers(database, shared.directory, self.blocks, shared.place.number, state)
         self.invitations = Invitations(database)
         self.running_time = RunningTime(database)
         self.mailboxes = MessageQueue(self._pages, self.blobs, self.users)
@@ -91,7 +112,14 @@ class PostgresEngine:
         self._drop_lost(now_ms)
         self._flush(now_ms)
         self._deleted = DeletedUsers(
-            database, self.blobs, self.log, self.mailboxes, self._pages, self.slots, self.users
+            database,
+            self.blobs,
+            self.log,
+            self.mailboxes,
+            self._pages,
+            self.slots,
+            self.users,
+            is_audited=shared.directory is None,
         )
 
     def _drop_lost(self, now_ms: int) -> None:
@@ -120,7 +148,12 @@ class PostgresEngine:
         # Where the server found no room nothing is begun that would have to be in its tables.
         with self._database.transaction() if registers and level is not Admission.NOTHING else nullcontext():
             yield
-            self.log.commit(now_ms)
+            if self.users.has_shared_news:
+                with self._database.joined():
+                    self.users.publish()
+                    self.log.commit(now_ms)
+            else:
+                self.log.commit(now_ms)
         self.mailboxes.committed()
 
     def apply(self, decided: Decided) -> None:
@@ -202,7 +235,7 @@ class PostgresEngine:
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether an exception is the store's failure: no bug, no damage."""
-        return isinstance(error, StorageError) and not isinstance(error, StoreDamaged)
+        return isinstance(error, StorageError) and not isinstance(error, StoreDamaged | DirectoryUnreachable)
 
     # --- between turns
     # ----------------------------------------------------------------------------------------------
@@ -242,13 +275,19 @@ class PostgresEngine:
 
     @property
     def has_pending(self) -> bool:
-        """Whether the journal holds something, or a deletion goes on."""
-        return self.log.waits or self._deleted.has_waiting
+        """Whether the journal holds something, a deletion goes on, or the directory has to be
+        looked at now and then.
+        """
+        return self.log.waits or self._deleted.has_waiting or self._directory is not None
 
     @property
     def is_busy(self) -> bool:
         """Whether what a deleted user had goes now, step by step."""
-        return self._deleted.has_waiting and self._full_at is None and not self.log.is_stuck
+        return self._deleted.is_busy and self._full_at is None and not self.log.is_stuck
+
+    def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
+        """Of several shards: who was deleted at the directory."""
+        return self.users.take_departed(now_ms)
 
     def maintain(self, now_ms: int) -> None:
         """Let the tables take in what the journal holds where that is due; go on with deletions."""
@@ -286,3 +325,5 @@ class PostgresEngine:
         """Let go of the server as a process does that ends."""
         self._pieces.close()
         self._database.close()
+        if self._directory is not None:
+            self._directory.close()

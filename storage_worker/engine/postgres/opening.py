@@ -8,17 +8,39 @@ Exposure: an operator's connection string.
 import logging
 from collections.abc import Callable
 
-from storage_worker.engine.postgres.connection import Connection
+from storage_worker.engine.errors import DirectoryUnreachable, StoreFailed, StoreUnusable
+from storage_worker.engine.postgres import statements
+from storage_worker.engine.postgres.connection import Connection, shown
 from storage_worker.engine.postgres.database import Database, take_over
-from storage_worker.engine.postgres.engine import PostgresEngine
+from storage_worker.engine.postgres.directory import Directory, connect
+from storage_worker.engine.postgres.engine import PostgresEngine, Shared
 from storage_worker.engine.postgres.schema import Place, check_version
 
 log = logging.getLogger("storage_worker")
 
 
-def open_engine(url: str, place: Place, random_bytes: Callable[[int], bytes], now_ms: int) -> PostgresEngine:
-    """Take a shard over. `random_bytes(n)` gives n random bytes. Raises `StoreUnusable` where it is
-    not there, or of another version, and `StoreFailed`.
+def _ask_directory(url: str, place: Place, server_id: bytes) -> Directory:
+    def connected() -> Connection:
+        connection = connect(url, place.shards)
+        [(found, *_state)] = connection.rows(statements.DIRECTORY_STATE)
+        if found != server_id:
+            connection.close()
+            raise StoreUnusable(f"{shown(url)} has the directory of another server than shard {place.number}")
+        return connection
+
+    return Directory(connected(), connected)
+
+
+def open_engine(
+    url: str,
+    place: Place,
+    random_bytes: Callable[[int], bytes],
+    now_ms: int,
+    directory_url: str | None = None,
+) -> PostgresEngine:
+    """Take a shard over. `random_bytes(n)` gives n random bytes; `directory_url`: where shard 0 is,
+    if not at `url`. Raises `StoreUnusable` where it is not there, or of another version, and
+    `StoreFailed`.
     """
     connection = Connection(url, place.schema)
     try:
@@ -32,9 +54,16 @@ def open_engine(url: str, place: Place, random_bytes: Callable[[int], bytes], no
         connection.close()
         raise
     database, of_pieces = Database(connection, opened.epoch), Database(pieces, opened.epoch)
+    directory: Directory | None = None
     try:
-        return PostgresEngine(database, of_pieces, opened, random_bytes, now_ms)
-    except BaseException:
+        if place.number:
+            directory = _ask_directory(directory_url or url, place, opened.server_id)
+        return PostgresEngine(database, of_pieces, opened, random_bytes, now_ms, Shared(place, directory))
+    except BaseException as error:
         database.close()
         of_pieces.close()
+        if directory is not None:
+            directory.close()
+        if isinstance(error, DirectoryUnreachable):
+            raise StoreFailed(str(error)) from error
         raise

@@ -5,7 +5,8 @@ that it knows, made for the place that it was told; anything else is refused wit
 run. Making and upgrading are one transaction each, so there is no half of either.
 Exposure: an operator's connection string.
 
-Each shard is one schema of the database. A number of shards is for good.
+Each shard is one schema of the database. A number of shards is for good. Shard 0 is the directory:
+its tables of users, names and invitations are those of all shards, and are empty in the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +30,8 @@ CREATE TABLE store (
     shard bigint NOT NULL,
     shards bigint NOT NULL,
     server_id bytea NOT NULL,
-    generation bigint NOT NULL,
+    generation bigint NOT NULL,        -- the directory's counts, which is shard 0's
+    changes bigint NOT NULL,           -- of users, after which other shards forget what they remember of them
     starts bigint NOT NULL,            -- how often a worker opened this store
     sequence bigint NOT NULL,          -- the highest ever given to a message; the journal may have higher ones
     blob bigint NOT NULL,              -- the highest ever given to a large content; the same
@@ -67,6 +69,7 @@ CREATE TABLE account (
     name text NOT NULL UNIQUE,
     public_key bytea NOT NULL,
     proven boolean NOT NULL DEFAULT false,
+    told boolean NOT NULL DEFAULT false, -- every other shard knows that they are proven
     deleted boolean NOT NULL DEFAULT false, -- no user any more; what there is of them is being deleted
     registered bigint,                 -- day, since 1970, UTC
     seen bigint,                       -- the last day on which they asked for something
@@ -78,6 +81,12 @@ CREATE TABLE deleted_account (
     id bigint PRIMARY KEY,
     name text UNIQUE,
     id_digest bytea NOT NULL UNIQUE
+);
+-- Shards that have nothing of a deleted user any more. The directory waits for all of them.
+CREATE TABLE gone_account (
+    account bigint NOT NULL,
+    shard bigint NOT NULL,
+    PRIMARY KEY (account, shard)
 );
 -- What the names of users look like (common.name_rule.looks).
 CREATE TABLE name_look (

@@ -22,8 +22,8 @@ NEW_GENERATION: Final = (
 HAS_STORE: Final = "SELECT count(*) FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'store'"
 SET_VERSION: Final = "UPDATE store SET version = $1 WHERE id = 1"
 INSERT_STORE: Final = (
-    "INSERT INTO store (id, version, shard, shards, server_id, generation, starts, sequence, blob, accepted) "
-    "VALUES (1, $1, $2, $3, $4, $5, 0, 0, 0, 0)"
+    "INSERT INTO store (id, version, shard, shards, server_id, generation, changes, starts, sequence, blob, accepted) "
+    "VALUES (1, $1, $2, $3, $4, $5, 0, 0, 0, 0, 0)"
 )
 INSERT_OWNER: Final = "INSERT INTO owner (id, epoch) VALUES (1, 0)"
 
@@ -108,9 +108,9 @@ BLOB_SIZES: Final = "SELECT blob, sum(octet_length(data))::bigint FROM blob_piec
 
 # --- users
 
-FIND_USER: Final = "SELECT id, proven, seen, disabled FROM account WHERE client_id = $1 AND NOT deleted"
+FIND_USER: Final = "SELECT id, proven, told, seen, disabled FROM account WHERE client_id = $1 AND NOT deleted"
 FIND_USERS: Final = (
-    "SELECT client_id, id, proven, seen, disabled, EXISTS (SELECT 1 FROM block WHERE block.account = account.id) "
+    "SELECT client_id, id, proven, told, seen, disabled, EXISTS (SELECT 1 FROM block WHERE block.account = account.id) "
     "FROM account WHERE client_id = ANY($1::bytea[]) AND NOT deleted"
 )
 ROW_OF: Final = "SELECT id FROM account WHERE client_id = $1"
@@ -132,6 +132,7 @@ INSERT_LOOKS: Final = (
     "FROM unnest($1::text[]) AS new(look) ON CONFLICT DO NOTHING"
 )
 PUBLIC_KEY: Final = "SELECT public_key FROM account WHERE id = $1"
+TOLD: Final = "UPDATE account SET told = true WHERE id = ANY($1::bigint[])"
 PROVE: Final = "UPDATE account SET proven = true WHERE id = ANY($1::bigint[])"
 MARK_DELETED: Final = "UPDATE account SET deleted = true WHERE id = ANY($1::bigint[])"
 SET_DISABLED: Final = "UPDATE account SET disabled = $2::boolean WHERE id = ANY($1::bigint[])"
@@ -156,6 +157,29 @@ PROVEN_OF: Final = "SELECT id, proven FROM account WHERE id = ANY($1::bigint[])"
 OWNER_OF: Final = "SELECT name, encode(client_id, 'hex') FROM account WHERE id = $1"
 
 UNSEEN: Final = "SELECT client_id FROM account WHERE id > $1 AND id <= $2 AND seen < $3 AND NOT deleted ORDER BY id"
+
+# --- what the shards have of one another
+
+DIRECTORY_STATE: Final = "SELECT server_id, generation, changes FROM store WHERE id = 1"
+COUNT_CHANGE: Final = "UPDATE store SET changes = changes + 1 WHERE id = 1"
+DIRECTORY_USERS: Final = (
+    "SELECT client_id, id, proven, seen, disabled FROM account WHERE client_id = ANY($1::bytea[]) AND NOT deleted"
+)
+BLOCKERS: Final = "SELECT DISTINCT account FROM block WHERE account = ANY($1::bigint[])"
+LEAVING: Final = (
+    "SELECT id, client_id FROM account WHERE deleted AND NOT EXISTS "
+    "(SELECT 1 FROM gone_account WHERE gone_account.account = account.id AND shard = $1) ORDER BY id LIMIT $2"
+)
+REPORT_GONE: Final = (
+    "INSERT INTO gone_account (account, shard) SELECT id, $2::bigint FROM account WHERE id = $1 AND deleted "
+    "ON CONFLICT DO NOTHING"
+)
+COUNT_GONE: Final = "SELECT count(*) FROM gone_account WHERE account = $1"
+FORGET_GONE: Final = "DELETE FROM gone_account WHERE account = $1"
+LATER_SEEN: Final = (
+    "UPDATE account SET seen = new.day FROM unnest($1::bigint[], $2::bigint[]) AS new(id, day) "
+    "WHERE account.id = new.id AND coalesce(account.seen, -1) < new.day"
+)
 
 # --- how long workers have run
 

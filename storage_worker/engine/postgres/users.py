@@ -32,14 +32,17 @@ REMEMBERED: Final = 100_000
 class UserRegistry:
     """Makes, finds and lists users. `register` runs inside a transaction."""
 
-    def __init__(self, database: Database, blocks: BlockLists) -> None:
+    def __init__(self, database: Database, blocks: BlockLists, shards: int = 1) -> None:
         self._database = database
         self._blocks = blocks
+        self._shards = shards
+        self._unpublished = False
+        self._told: set[int] = set()
         self._authenticated: set[int] = set()
         self._deleted: set[int] = set()
         self._seen: dict[int, int] = {}
         self._disabled: dict[int, bool] = {}
-        """All four: what the tables do not have."""
+        """All five: what the tables do not have."""
         self.has_deleted = False
         """Whether the table has more deleted users than whoever sets this back knows of."""
         self.known: dict[bytes, User] = {}
@@ -51,7 +54,8 @@ class UserRegistry:
     def forget(self) -> None:
         """Be as the tables are."""
         self._forget_known()
-        for unwritten in (self._authenticated, self._deleted, self._seen, self._disabled):
+        self._unpublished = False
+        for unwritten in (self._authenticated, self._told, self._deleted, self._seen, self._disabled):
             unwritten.clear()
 
     def _forget_known(self) -> None:
@@ -61,20 +65,26 @@ class UserRegistry:
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
         match record:
-            case UserAuthenticated(user):
+            case UserAuthenticated(user, told):
                 self._authenticated.add(user)
+                self._unpublished = self._unpublished or not told
+                if told:
+                    self._told.add(user)
                 if user in self._by_row:
                     self._by_row[user].must_authenticate = True
+                    self._by_row[user].is_told = told or self._shards == 1
             case UserSeen(user, day):
                 self._seen[user] = day
                 if user in self._by_row:
                     self._by_row[user].seen = day
             case UserDisabled(user, disabled):
                 self._disabled[user] = disabled
+                self._unpublished = True
                 if user in self._by_row:
                     self._by_row[user].is_disabled = disabled
             case UserDeleted(user):
                 self._deleted.add(user)
+                self._unpublished = True
                 gone = self._by_row.pop(user, None)
                 if gone is not None:
                     del self.known[gone.client_id]
@@ -82,6 +92,24 @@ class UserRegistry:
                 self._by_row[user].blocks = True
             case _:
                 pass
+
+    @property
+    def has_shared_news(self) -> bool:
+        """Whether the turn changed what other shards read in the tables."""
+        return self._unpublished and self._shards > 1
+
+    def publish(self) -> None:
+        """Inside a transaction: give the tables what other shards read there, before the journal
+        has it.
+        """
+        if self._authenticated:
+            self._database.change(statements.PROVE, sorted(self._authenticated))
+        if self._deleted:
+            self._database.change(statements.MARK_DELETED, sorted(self._deleted))
+        if self._disabled:
+            self._write_disabled()
+            self._database.change(statements.COUNT_CHANGE)
+        self._unpublished = False
 
     @property
     def has_news(self) -> bool:
@@ -97,15 +125,20 @@ class UserRegistry:
             change(statements.MARK_DELETED, sorted(self._deleted))
         if self._seen:
             change(statements.SET_SEEN, list(self._seen), list(self._seen.values()))
+        if self._told:
+            change(statements.TOLD, sorted(self._told))
+        self._write_disabled()
+
+    def _write_disabled(self) -> None:
         for disabled in (False, True):
             rows = [row for row, now in self._disabled.items() if now is disabled]
             if rows:
-                change(statements.SET_DISABLED, rows, disabled)
+                self._database.change(statements.SET_DISABLED, rows, disabled)
 
     def written(self) -> None:
         """That transaction is committed."""
         self.has_deleted = self.has_deleted or bool(self._deleted)
-        for unwritten in (self._authenticated, self._deleted, self._seen, self._disabled):
+        for unwritten in (self._authenticated, self._told, self._deleted, self._seen, self._disabled):
             unwritten.clear()
 
     # --- reads
@@ -117,19 +150,21 @@ class UserRegistry:
         if user is None:
             found = self._database.find(statements.FIND_USER, client_id)
             if found is not None:
-                row, proven, seen, disabled = found
-                user = self._remember(client_id, row, proven, seen, disabled, self._blocks.any_of(row))
+                row, proven, told, seen, disabled = found
+                user = self._remember(client_id, row, proven, told, seen, disabled, self._blocks.any_of(row))
         return user
 
     def expect(self, client_ids: Iterable[bytes]) -> None:
         """`find` will be asked for these: look all of them up at once."""
         unknown = [client_id for client_id in client_ids if client_id not in self.known]
         if unknown:
-            for client_id, row, proven, seen, disabled, blocks in self._database.rows(statements.FIND_USERS, unknown):
-                self._remember(client_id, row, proven, seen, disabled, blocks or self._blocks.any_unwritten(row))
+            for found in self._database.rows(statements.FIND_USERS, unknown):
+                client_id, row, proven, told, seen, disabled, blocks = found
+                blocks = blocks or self._blocks.any_unwritten(row)
+                self._remember(client_id, row, proven, told, seen, disabled, blocks)
 
     def _remember(
-        self, client_id: bytes, row: int, proven: bool, seen: int | None, disabled: bool, blocks: bool
+        self, client_id: bytes, row: int, proven: bool, told: bool, seen: int | None, disabled: bool, blocks: bool
     ) -> User | None:
         if row in self._deleted:
             return None
@@ -142,8 +177,16 @@ class UserRegistry:
             blocks,
             self._seen.get(row, -1 if seen is None else seen),
             self._disabled.get(row, disabled),
+            told or row in self._told or self._shards == 1,
         )
         return user
+
+    def refresh(self, client_id: bytes) -> None:
+        """No other process changes users."""
+
+    def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
+        """No other process deletes users."""
+        return []
 
     def row_of(self, client_id: bytes) -> int:
         """The row of a user who exists, or did when the journal was written."""
@@ -257,4 +300,13 @@ class UserRegistry:
         [(client_id, name)] = self._database.rows(statements.FORGET_USER, row)
         self._blocks.forget_user(row)
         self._database.change(statements.KEEP_NAME, row, name, sha256(client_id).digest())
+        if self._shards > 1:
+            self._database.change(statements.FORGET_GONE, row)
         return client_id
+
+    def waits_for_others(self, row: int) -> bool:
+        """Whether another shard may have something of a deleted user."""
+        return self._shards > 1 and self._database.row(statements.COUNT_GONE, row)[0] < self._shards - 1
+
+    def forgotten(self, row: int) -> None:
+        """That transaction is committed."""

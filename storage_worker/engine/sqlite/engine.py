@@ -287,6 +287,10 @@ class SqliteEngine:
         """Whether what a deleted user had goes now, step by step."""
         return self._deleted.is_busy and not self.log.is_stuck
 
+    def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
+        """Nobody else deletes users."""
+        return []
+
     def maintain(self, now_ms: int) -> None:
         """Flush the journal into the database if that is due; make checkpoints; continue
         deletions.

@@ -260,5 +260,5 @@ def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
         "Register", "StoreMessage", "StoreMessages", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
-        "Release", "MarkAuthenticated", "DeleteAccount", "SetBlock",
+        "Release", "MarkAuthenticated", "DeleteAccount", "SetBlock", "Forget",
     }  # fmt: skip

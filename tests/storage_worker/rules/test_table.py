@@ -70,6 +70,7 @@ def asked(kind: type[Operation], user: bytes) -> Operation:
         ops.DeleteAccount(user, True),
         ops.GetAbout(),
         ops.SetBlock(user, True, user, False),
+        ops.Forget(user),
     ]
     [sample] = [sample for sample in samples if type(sample) is kind]
     return sample
