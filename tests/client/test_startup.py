@@ -48,7 +48,20 @@ NOT_TO_SEND = {
     "client.terminal.console",
     "client.terminal.menu",
 }
-OUR_LIBRARIES = {"Crypto", "apsw", "filetype", "msgspec", "platformdirs", "prompt_toolkit", "rich", "segno", "zmq"}
+OUR_LIBRARIES = {
+    "Crypto",
+    "apsw",
+    "cbor2",
+    "cryptography",
+    "filetype",
+    "msgspec",
+    "platformdirs",
+    "prompt_toolkit",
+    "rich",
+    "segno",
+    "vodozemac",
+    "zmq",
+}
 HEAVY = {"asyncio", "multiprocessing", "ssl", "tomllib", "fastjsonschema"}
 
 PROGRAM = """\

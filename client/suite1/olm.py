@@ -1,0 +1,184 @@
+"""Olm, by `vodozemac`: the only module that imports it.
+
+Owns: accounts and sessions as pickles, text to text; what an error of the library means.
+Promises: a pickle that was given is never changed; a new one comes back only with a success.
+Randomness is the operating system's: the library takes none from outside. The pickles' own
+encryption has a constant key and protects nothing; the home's store seals them like every secret.
+Exposure: opens what strangers sent; any bytes end in a value.
+
+Source: docs/suite-1.md, "Olm".
+"""
+
+import base64
+from enum import Enum, auto
+from typing import Final, NamedTuple, Protocol, cast
+
+import vodozemac
+
+from client.suite1.values import Identity
+
+PICKLE_KEY: Final = bytes(32)
+PRE_KEY: Final = 0
+NORMAL: Final = 1
+SESSION_ID_SIZE: Final = 16
+
+Account = str
+"""A pickle of an account: private halves of identity keys, one-time keys and fallback keys."""
+
+
+class OlmFailure(Enum):
+    """Why Olm did not open a message."""
+
+    MALFORMED = auto()
+    OTHER_IDENTITY = auto()
+    ONE_TIME_KEY_UNKNOWN = auto()
+    KEY_USED = auto()
+    NOT_OPENED = auto()
+
+
+class OlmMessage(NamedTuple):
+    """One message of Olm: its type, 0 or 1, and its bytes."""
+
+    kind: int
+    data: bytes
+
+
+class OlmSession(NamedTuple):
+    """A session: its pickle, and the first 16 bytes of its id."""
+
+    pickle: str
+    session_id: bytes
+
+
+class _WithFallback(Protocol):
+    """What the library's type stubs leave out of its account."""
+
+    @property
+    def fallback_key(self) -> dict[str, vodozemac.Curve25519PublicKey]: ...
+
+    def generate_fallback_key(self) -> object: ...
+
+
+def new_account() -> Account:
+    """Make an account with new identity keys."""
+    return vodozemac.Account().pickle(PICKLE_KEY)
+
+
+def identity_of(account: Account) -> Identity:
+    """Return an account's public identity keys."""
+    opened = _account(account)
+    return Identity(_raw(opened.ed25519_key.to_base64()), opened.curve25519_key.to_bytes())
+
+
+def sign(account: Account, message: bytes) -> bytes:
+    """Sign with an account's ed25519 key: 64 bytes."""
+    return _raw(_account(account).sign(message).to_base64())
+
+
+def with_fallback_key(account: Account) -> tuple[Account, bytes]:
+    """Make a new fallback key; return its public half. The private half of the one before is kept,
+    older ones are gone.
+    """
+    opened = _account(account)
+    fallback = cast("_WithFallback", opened)
+    fallback.generate_fallback_key()
+    (key,) = fallback.fallback_key.values()
+    opened.mark_keys_as_published()
+    return opened.pickle(PICKLE_KEY), key.to_bytes()
+
+
+def with_one_time_keys(account: Account, count: int) -> tuple[Account, tuple[bytes, ...]]:
+    """Make one-time keys; return their public halves. Each is returned only once."""
+    opened = _account(account)
+    opened.generate_one_time_keys(count)
+    keys = tuple(key.to_bytes() for key in opened.one_time_keys.values())
+    opened.mark_keys_as_published()
+    return opened.pickle(PICKLE_KEY), keys
+
+
+def outbound(account: Account, curve25519: bytes, one_time_key: bytes) -> OlmSession | None:
+    """Start a session; None if one of the other side's keys can't be used."""
+    try:
+        session = _account(account).create_outbound_session(
+            vodozemac.Curve25519PublicKey.from_bytes(curve25519), vodozemac.Curve25519PublicKey.from_bytes(one_time_key)
+        )
+    except ValueError:
+        return None
+    return _session(session)
+
+
+def session_id_of(data: bytes) -> bytes | None:
+    """Return the session's id that a pre-key message names; None if it is malformed."""
+    try:
+        return _short(_pre_key(data).session_id())
+    except ValueError:
+        return None
+
+
+def inbound(account: Account, curve25519: bytes, data: bytes) -> tuple[Account, OlmSession, bytes] | OlmFailure:
+    """Start a session from a pre-key message; return it with the account, which has lost the
+    one-time key, and the plain text.
+    """
+    opened = _account(account)
+    try:
+        message = _pre_key(data)
+    except ValueError:
+        return OlmFailure.MALFORMED
+    try:
+        session, plain = opened.create_inbound_session(vodozemac.Curve25519PublicKey.from_bytes(curve25519), message)
+    except vodozemac.SessionCreationException as error:
+        return _creation_failure(str(error))
+    return opened.pickle(PICKLE_KEY), _session(session), bytes(plain)
+
+
+def encrypt(session: OlmSession, plain: bytes) -> tuple[OlmSession, OlmMessage]:
+    """Encrypt a text; its message key is used up in the session that comes back."""
+    opened = vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
+    kind, data = opened.encrypt(plain).to_parts()
+    return session._replace(pickle=opened.pickle(PICKLE_KEY)), OlmMessage(kind, data)
+
+
+def decrypt(session: OlmSession, message: OlmMessage) -> tuple[OlmSession, bytes] | OlmFailure:
+    """Decrypt a message of a session; its message key is used up in the session that comes back."""
+    try:
+        parsed = vodozemac.AnyOlmMessage.from_parts(message.kind, message.data)
+    except ValueError:
+        return OlmFailure.MALFORMED
+    opened = vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
+    try:
+        plain = opened.decrypt(parsed)
+    except vodozemac.OlmDecryptionException as error:
+        # The library has one exception for all, and tells them apart by this text alone.
+        is_used = str(error).startswith("The message key with the given key can't be created")
+        return OlmFailure.KEY_USED if is_used else OlmFailure.NOT_OPENED
+    return session._replace(pickle=opened.pickle(PICKLE_KEY)), bytes(plain)
+
+
+def _creation_failure(text: str) -> OlmFailure:
+    if text.startswith("The given identity key doesn't match"):
+        return OlmFailure.OTHER_IDENTITY
+    if text.startswith("The pre-key message contained an unknown one-time key"):
+        return OlmFailure.ONE_TIME_KEY_UNKNOWN
+    return OlmFailure.NOT_OPENED
+
+
+def _pre_key(data: bytes) -> vodozemac.PreKeyMessage:
+    message = vodozemac.AnyOlmMessage.from_parts(PRE_KEY, data).to_pre_key()
+    assert message is not None
+    return message
+
+
+def _account(pickle: Account) -> vodozemac.Account:
+    return vodozemac.Account.from_pickle(pickle, PICKLE_KEY)
+
+
+def _session(session: vodozemac.Session) -> OlmSession:
+    return OlmSession(session.pickle(PICKLE_KEY), _short(session.session_id))
+
+
+def _short(session_id: str) -> bytes:
+    return _raw(session_id)[:SESSION_ID_SIZE]
+
+
+def _raw(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,83 @@
+"""client/suite1/olm.py: what the library's errors mean, and that pickles stay as they were."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from client.suite1 import olm
+from client.suite1.olm import OlmFailure, OlmMessage, OlmSession
+
+
+def pair() -> tuple[str, str, OlmSession]:
+    """Two accounts, and a session that the first has started with a one-time key of the second."""
+    alice = olm.new_account()
+    bob, (key,) = olm.with_one_time_keys(olm.new_account(), 1)
+    session = olm.outbound(alice, olm.identity_of(bob).curve25519, key)
+    assert session is not None
+    return alice, bob, session
+
+
+def test_a_signature_is_ed25519() -> None:
+    account = olm.new_account()
+    Ed25519PublicKey.from_public_bytes(olm.identity_of(account).ed25519).verify(olm.sign(account, b"x"), b"x")
+
+
+def test_keys_are_handed_out_once() -> None:
+    account, first = olm.with_one_time_keys(olm.new_account(), 50)
+    _, second = olm.with_one_time_keys(account, 50)
+    assert len({*first, *second}) == 100
+    account, fallback = olm.with_fallback_key(account)
+    _, other = olm.with_fallback_key(account)
+    assert fallback != other
+
+
+def test_a_session_is_started_once_by_a_one_time_key() -> None:
+    alice, bob, session = pair()
+    _, message = olm.encrypt(session, b"hello")
+    assert message.kind == olm.PRE_KEY
+    assert olm.session_id_of(message.data) == session.session_id
+    identity = olm.identity_of(alice).curve25519
+    started = olm.inbound(bob, identity, message.data)
+    assert not isinstance(started, OlmFailure)
+    after, inbound, plain = started
+    assert (inbound.session_id, plain) == (session.session_id, b"hello")
+    assert olm.inbound(after, identity, message.data) is OlmFailure.ONE_TIME_KEY_UNKNOWN
+    # The account that was given has not changed.
+    assert not isinstance(olm.inbound(bob, identity, message.data), OlmFailure)
+    assert olm.inbound(bob, olm.identity_of(bob).curve25519, message.data) is OlmFailure.OTHER_IDENTITY
+    altered = message.data[:-1] + bytes([message.data[-1] ^ 1])
+    assert olm.inbound(bob, identity, altered) is OlmFailure.NOT_OPENED
+    assert olm.inbound(bob, identity, b"\3\n") is OlmFailure.MALFORMED
+
+
+def test_what_a_failed_decryption_means() -> None:
+    alice, bob, session = pair()
+    session, first = olm.encrypt(session, b"1")
+    started = olm.inbound(bob, olm.identity_of(alice).curve25519, first.data)
+    assert not isinstance(started, OlmFailure)
+    inbound = started[1]
+    answering, answer = olm.encrypt(inbound, b"2")
+    assert answer.kind == olm.NORMAL
+    result = olm.decrypt(session, answer)
+    assert not isinstance(result, OlmFailure)
+    after, plain = result
+    assert plain == b"2"
+    assert olm.decrypt(after, answer) is OlmFailure.KEY_USED
+    altered = OlmMessage(answer.kind, answer.data[:-1] + bytes([answer.data[-1] ^ 1]))
+    assert olm.decrypt(session, altered) is OlmFailure.NOT_OPENED
+    assert olm.decrypt(session, OlmMessage(7, answer.data)) is OlmFailure.MALFORMED
+    assert olm.decrypt(session, OlmMessage(olm.NORMAL, b"")) is OlmFailure.MALFORMED
+    last = answer
+    for _ in range(2001):
+        answering, last = olm.encrypt(answering, b"far")
+    assert not isinstance(olm.decrypt(after, last), OlmFailure)
+    _, last = olm.encrypt(answering, b"too far")
+    assert olm.decrypt(after, last) is OlmFailure.NOT_OPENED
+
+
+@pytest.mark.parametrize("key", [bytes(32), b"\1" + bytes(31), b"short"])
+def test_keys_that_can_not_be_used_start_nothing(key: bytes) -> None:
+    _, bob, _ = pair()
+    assert olm.outbound(bob, olm.identity_of(bob).curve25519, key) is None
+    assert olm.outbound(bob, key, bytes([9]) + bytes(31)) is None
