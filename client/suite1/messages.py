@@ -114,9 +114,9 @@ def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Open
     unsealed = outer.open_sealed(seed, pair, envelope[layout.ENVELOPE.size :])
     if unsealed is None:
         return _refused(keys, peer, OpenFailure.OUTER_DAMAGED)
-    if not unsealed or unsealed[0] not in {olm.PRE_KEY, olm.NORMAL}:
+    if not unsealed or not olm.is_well_formed(message := olm.OlmMessage(unsealed[0], unsealed[1:])):
         return _refused(keys, peer, OpenFailure.INNER_MALFORMED)
-    decrypted = _decrypted(keys, peer, olm.OlmMessage(unsealed[0], unsealed[1:]))
+    decrypted = _decrypted(keys, peer, message)
     if isinstance(decrypted, OpenFailure):
         return _refused(keys, peer, decrypted)
     keys, peer, plain, is_new = decrypted
@@ -145,16 +145,12 @@ def _decrypted(keys: OwnKeys, peer: Peer, message: olm.OlmMessage) -> _Decrypted
     candidates = peer.sessions
     if message.kind == olm.PRE_KEY:
         session_id = olm.session_id_of(message.data)
-        if session_id is None:
-            return OpenFailure.INNER_MALFORMED
         candidates = tuple(each for each in candidates if each.olm.session_id == session_id)
         if not candidates:
             return _started(keys, peer, message, session_id)
     is_used = False
     for session in candidates:
         result = olm.decrypt(session.olm, message)
-        if result is olm.OlmFailure.MALFORMED:
-            return OpenFailure.INNER_MALFORMED
         if isinstance(result, olm.OlmFailure):
             is_used = is_used or result is olm.OlmFailure.KEY_USED
             continue
@@ -191,7 +187,6 @@ def _started(keys: OwnKeys, peer: Peer, message: olm.OlmMessage, session_id: byt
 
 
 _START_FAILURES: Final = {
-    olm.OlmFailure.MALFORMED: OpenFailure.INNER_MALFORMED,
     olm.OlmFailure.OTHER_IDENTITY: OpenFailure.OTHER_IDENTITY,
     olm.OlmFailure.ONE_TIME_KEY_UNKNOWN: OpenFailure.ONE_TIME_KEY_UNKNOWN,
     olm.OlmFailure.KEY_USED: OpenFailure.NO_SESSION,

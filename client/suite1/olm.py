@@ -20,6 +20,7 @@ from client.suite1.values import Identity
 PICKLE_KEY: Final = bytes(32)
 PRE_KEY: Final = 0
 NORMAL: Final = 1
+_MESSAGE_VERSION: Final = b"\x03"
 SESSION_ID_SIZE: Final = 16
 
 Account = str
@@ -29,7 +30,6 @@ Account = str
 class OlmFailure(Enum):
     """Why Olm did not open a message."""
 
-    MALFORMED = auto()
     OTHER_IDENTITY = auto()
     ONE_TIME_KEY_UNKNOWN = auto()
     KEY_USED = auto()
@@ -107,25 +107,31 @@ def outbound(account: Account, curve25519: bytes, one_time_key: bytes) -> OlmSes
     return _session(session)
 
 
-def session_id_of(data: bytes) -> bytes | None:
-    """Return the session's id that a pre-key message names; None if it is malformed."""
+def is_well_formed(message: OlmMessage) -> bool:
+    """Whether it is a message of Olm of that type, in message version 3."""
+    # The library knows a version 4 too, which this suite does not use.
+    if message.kind not in {PRE_KEY, NORMAL} or message.data[:1] != _MESSAGE_VERSION:
+        return False
     try:
-        return _short(_pre_key(data).session_id())
+        vodozemac.AnyOlmMessage.from_parts(message.kind, message.data)
     except ValueError:
-        return None
+        return False
+    return True
+
+
+def session_id_of(data: bytes) -> bytes:
+    """Return the id of the session that a well-formed pre-key message belongs to."""
+    return _short(_pre_key(data).session_id())
 
 
 def inbound(account: Account, curve25519: bytes, data: bytes) -> tuple[Account, OlmSession, bytes] | OlmFailure:
-    """Start a session from a pre-key message; return it with the account, which has lost the
-    one-time key, and the plain text.
+    """Start a session from a well-formed pre-key message; return it with the account, which has
+    lost the one-time key, and the plain text.
     """
     opened = _account(account)
+    identity = vodozemac.Curve25519PublicKey.from_bytes(curve25519)
     try:
-        message = _pre_key(data)
-    except ValueError:
-        return OlmFailure.MALFORMED
-    try:
-        session, plain = opened.create_inbound_session(vodozemac.Curve25519PublicKey.from_bytes(curve25519), message)
+        session, plain = opened.create_inbound_session(identity, _pre_key(data))
     except vodozemac.SessionCreationException as error:
         return _creation_failure(str(error))
     return opened.pickle(PICKLE_KEY), _session(session), bytes(plain)
@@ -139,11 +145,8 @@ def encrypt(session: OlmSession, plain: bytes) -> tuple[OlmSession, OlmMessage]:
 
 
 def decrypt(session: OlmSession, message: OlmMessage) -> tuple[OlmSession, bytes] | OlmFailure:
-    """Decrypt a message of a session; its message key is used up in the session that comes back."""
-    try:
-        parsed = vodozemac.AnyOlmMessage.from_parts(message.kind, message.data)
-    except ValueError:
-        return OlmFailure.MALFORMED
+    """Decrypt a well-formed message; its key is used up in the session that comes back."""
+    parsed = vodozemac.AnyOlmMessage.from_parts(message.kind, message.data)
     opened = vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
     try:
         plain = opened.decrypt(parsed)

@@ -32,6 +32,10 @@ class PayloadMalformed(ClientError):
     """A payload of this version breaks its rules."""
 
 
+class PayloadTooLong(ClientError):
+    """What is to be sent does not fit a payload; nothing was sealed."""
+
+
 class Kind(IntEnum):
     """What a payload is. 4 to 15 are kept for receipts and other things about messages, 16 to 31
     for groups.
@@ -111,7 +115,7 @@ Payload = Text | File | CouldNotOpen | Unknown
 
 
 def encoded(payload: Text | File | CouldNotOpen) -> bytes:
-    """Return a payload's bytes."""
+    """Return a payload's bytes. Raises `PayloadTooLong`."""
     about = payload.about
     fields: dict[int, Any] = {Field.SENT_AT: about.sent_at, Field.ID: about.id}
     if about.reply_to is not None:
@@ -130,6 +134,8 @@ def encoded(payload: Text | File | CouldNotOpen) -> bytes:
             fields |= {Field.KIND: Kind.NOT_OPENED, Field.IDS: list(ids)}
     raw = cbor2.dumps({int(key): int(value) if isinstance(value, int) else value for key, value in fields.items()},
                       canonical=True)  # fmt: skip
+    if len(raw) > MAX_PAYLOAD:
+        raise PayloadTooLong("It is too long for one message.", f"{MAX_PAYLOAD // 2**20} MiB fit; send it as a file.")
     assert decoded(raw) == payload
     return raw
 

@@ -14,7 +14,7 @@ from client.suite1.layout import Inner
 from client.suite1.messages import NoSession, Opened, Order
 from client.suite1.payloads import About, Text
 from client.suite1.values import HOUR, OpenFailure, Pair
-from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, days, talking, two_homes
+from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, World, days, talking, two_homes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,22 @@ def test_both_start_at_once() -> None:
         crossing = alice.seal(BOB, text), bob.seal(ALICE, text)
         assert (bob.read(ALICE, crossing[0]), alice.read(BOB, crossing[1])) == (text, text)
     assert len(alice.peer(BOB).sessions) == 2
+
+
+def test_a_note_to_oneself_takes_two_states() -> None:
+    world = World()
+    alice = Home(world, ALICE)
+    pair = Pair(ALICE, ALICE)
+    claim = alice.claim(ALICE)
+    sealing = peers.claimed(alice.keys, peers.met(claim.bundle), claim, world.now)
+    opening = peers.met(claim.bundle)
+    for number in range(1, 4):
+        sealed = messages.seal(alice.keys, sealing, pair, b"a note")
+        result = messages.open_message(alice.keys, opening, pair, sealed.envelope)
+        assert isinstance(result, Opened)
+        assert (result.payload, result.number, result.order) == (b"a note", number, Order.NEXT)
+        sealing, opening, alice.keys = sealed.peer, result.peer, result.keys
+    assert peers.claim_due(sealing, world.now) is None
 
 
 def test_a_fallback_key_starts_a_session_if_no_one_time_key_is_left() -> None:

@@ -48,7 +48,9 @@ def test_a_session_is_started_once_by_a_one_time_key() -> None:
     assert olm.inbound(bob, olm.identity_of(bob).curve25519, message.data) is OlmFailure.OTHER_IDENTITY
     altered = message.data[:-1] + bytes([message.data[-1] ^ 1])
     assert olm.inbound(bob, identity, altered) is OlmFailure.NOT_OPENED
-    assert olm.inbound(bob, identity, b"\3\n") is OlmFailure.MALFORMED
+    assert olm.is_well_formed(message)
+    assert not olm.is_well_formed(OlmMessage(olm.NORMAL, message.data))
+    assert not olm.is_well_formed(OlmMessage(olm.PRE_KEY, b"\3\n"))
 
 
 def test_what_a_failed_decryption_means() -> None:
@@ -66,8 +68,9 @@ def test_what_a_failed_decryption_means() -> None:
     assert olm.decrypt(after, answer) is OlmFailure.KEY_USED
     altered = OlmMessage(answer.kind, answer.data[:-1] + bytes([answer.data[-1] ^ 1]))
     assert olm.decrypt(session, altered) is OlmFailure.NOT_OPENED
-    assert olm.decrypt(session, OlmMessage(7, answer.data)) is OlmFailure.MALFORMED
-    assert olm.decrypt(session, OlmMessage(olm.NORMAL, b"")) is OlmFailure.MALFORMED
+    assert olm.is_well_formed(answer)
+    for other in (answer._replace(kind=7), answer._replace(data=b""), answer._replace(data=b"\4" + answer.data[1:])):
+        assert not olm.is_well_formed(other)
     last = answer
     for _ in range(2001):
         answering, last = olm.encrypt(answering, b"far")

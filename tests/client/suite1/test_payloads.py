@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.suite1 import payloads
-from client.suite1.payloads import About, CouldNotOpen, File, PayloadMalformed, Text, Unknown
+from client.suite1.payloads import About, CouldNotOpen, File, PayloadMalformed, PayloadTooLong, Text, Unknown
 
 ID = b"an id of 16 byte"
 ABOUT = About(ID, 1_800_000_000_000)
@@ -122,6 +122,15 @@ def test_a_name_has_255_bytes_at_most(name: str) -> None:
         payloads.decoded(cbor2.dumps(fields, canonical=True))
     fields[4] = name[:-1]
     assert isinstance(payloads.decoded(cbor2.dumps(fields, canonical=True)), File)
+
+
+def test_a_payload_has_16_mib_at_most() -> None:
+    longest = 2**24 - len(payloads.encoded(Text(ABOUT, "x" * 70_000))) + 70_000
+    assert len(payloads.encoded(Text(ABOUT, "x" * longest))) == 2**24
+    with pytest.raises(PayloadTooLong):
+        payloads.encoded(Text(ABOUT, "x" * (longest + 1)))
+    with pytest.raises(PayloadMalformed):
+        payloads.decoded(cbor2.dumps({0: 1, 1: 5, 2: ID, 3: "x" * (longest + 100)}, canonical=True))
 
 
 @given(st.binary())
