@@ -33,14 +33,18 @@ Row = tuple[Any, ...]
 _DEFAULTS: Final = {
     # Of several hosts, the one that takes writes.
     "target_session_attrs": "read-write",
-    "connect_timeout": "5",
-    # A server that is cut off is noticed, although nothing is sent while a commit is waited for.
-    "keepalives_idle": "3",
-    "keepalives_interval": "2",
+    "connect_timeout": "2",
+    # A server that is cut off is noticed, although nothing is sent while a commit is waited for: so
+    # early that the next worker answers what gateways wait 15 seconds for.
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
     "keepalives_count": "3",
-    "tcp_user_timeout": "10000",
+    "tcp_user_timeout": "5000",
 }
 """What a connection string gets where it does not say otherwise."""
+_LONGEST_PAUSE: Final = "10s"
+"""How long a transaction of a worker that stands still, or is cut off, keeps the next one from
+taking over."""
 _ALWAYS: Final = {"client_encoding": "UTF8", "application_name": "messageu-storage-worker"}
 
 _DISK_FULL: Final = "53100"
@@ -69,13 +73,29 @@ def _parts(url: str) -> dict[str, Any]:
         raise StoreUnusable("--store is no connection string that PostgreSQL's library can read") from error
 
 
+_answered: Final[dict[str, tuple[bytes, bytes]]] = {}
+"""Which of several hosts took the last connection of this process, by connection string: each one
+that is asked in vain costs the time-out once more."""
+
+
+def _in_order(parts: dict[str, Any], first: tuple[bytes, bytes] | None) -> dict[str, Any]:
+    """The same with that host in front, if it is one of several."""
+    hosts = str(parts.get("host", "")).split(",")
+    ports = str(parts.get("port", "")).split(",")
+    if first is None or len(hosts) == 1 or len(ports) != len(hosts) or "hostaddr" in parts:
+        return parts
+    wanted = first[0].decode(), first[1].decode()
+    places = sorted(zip(hosts, ports, strict=True), key=lambda place: place != wanted)
+    return {**parts, "host": ",".join(host for host, _ in places), "port": ",".join(port for _, port in places)}
+
+
 class Connection:
     """An open connection whose statements see the tables of `schema` alone. Raises `StoreFailed`
     where the server can't be reached, and `StoreUnusable`.
     """
 
     def __init__(self, url: str, schema: str) -> None:
-        parts = {**_DEFAULTS, **_parts(url), **_ALWAYS}
+        parts = _in_order({**_DEFAULTS, **_parts(url), **_ALWAYS}, _answered.get(url))
         self._prepared: dict[str, bytes] = {}
         self._warning = ""
         self._inside = False
@@ -87,9 +107,11 @@ class Connection:
             told = " ".join(self._server.error_message.decode(errors="replace").split())
             self._server.finish()
             raise StoreFailed(f"{shown(url)} can't be reached: {told}")
+        _answered[url] = self._server.host, self._server.port
         self._server.notice_handler = self._noticed
         self.rows("SELECT set_config('search_path', $1, false)", schema)
         self.rows("SELECT set_config('default_transaction_isolation', 'read committed', false)")
+        self.rows("SELECT set_config('idle_in_transaction_session_timeout', $1, false)", _LONGEST_PAUSE)
         # What is acknowledged has to be on disk, here and where the operator wants it besides.
         if self.setting("synchronous_commit") not in {"on", "remote_apply"}:
             self.rows("SELECT set_config('synchronous_commit', 'on', false)")

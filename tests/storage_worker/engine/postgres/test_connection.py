@@ -1,5 +1,7 @@
 """The connection: values, errors, transactions, and commits that no standby may have."""
 
+import socket
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -172,3 +174,21 @@ class TestCancelledCommit:
             connection.change("INSERT INTO t VALUES ($1)", 1)
         thread.join()
         assert alone.tell("SELECT count(*) FROM public.t", "mail") == "1", "others see it"
+
+
+def test_a_transaction_that_nobody_goes_on_with_ends(connection: Connection) -> None:
+    assert connection.setting("idle_in_transaction_session_timeout") == "10s"
+
+
+def test_of_several_hosts_the_one_that_answered_is_asked_first(postgres: PostgresServer) -> None:
+    with socket.socket(socket.AF_UNIX) as silent, tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
+        # It takes a connection, and says nothing: as a machine that stands still.
+        silent.bind(f"{folder}/.s.PGSQL.5432")
+        silent.listen()
+        silent.setblocking(False)
+        url = f"postgresql://postgres@/postgres?host={folder},{postgres.folder}&port=5432,5432"
+        Connection(url, "public").close()
+        silent.accept()[0].close()
+        Connection(url, "public").close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
