@@ -27,7 +27,7 @@ from tests.postgres import PostgresServer
 TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """The signals that a program of ours takes over while it runs."""
 
-UNMEASURED = [Path(__file__).parent / name for name in ("bench", "deploy", "fuzz", "stories", "torture")]
+UNMEASURED = [Path(__file__).parent / name for name in ("bench", "cluster", "deploy", "fuzz", "stories", "torture")]
 """Folders whose tests look at whole programs or at tools, not at a module that is measured."""
 MEASURE_PROGRAMS = "COVERAGE_PROCESS_CONFIG"
 """The environment variable that makes a program measure its coverage."""

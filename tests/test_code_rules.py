@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ("common", "gateway", "storage_worker", "client")
-PROJECT = frozenset({*PROGRAMS, "bench", "scripts", "tests"})
+PROJECT = frozenset({*PROGRAMS, "bench", "cluster", "scripts", "tests", "torture"})
 
 ZMQ = frozenset({"zmq"})
 CRYPTO = frozenset({"Crypto", "Cryptodome", "cryptography", "vodozemac"})
@@ -95,8 +95,8 @@ RULES = (
     Rule(
         "common",
         may_import=COMMON_CORE,
-        never=CRYPTO | SQLITE | POSTGRES,
-        adapters=((ZMQ, only("common.zmq_calls")), (SOCKETS, only("common.service_manager", "common.status_server"))),
+        never=ZMQ | CRYPTO | SQLITE | POSTGRES,
+        adapters=((SOCKETS, only("common.service_manager", "common.status_server")),),
     ),
     Rule(
         "gateway",

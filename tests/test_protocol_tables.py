@@ -25,7 +25,7 @@ from gateway.handlers.dispatch import FLOWING, HANDLERS
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("common", "gateway", "storage_worker", "client", "torture")
+PROGRAMS = ("common", "gateway", "storage_worker", "client", "cluster", "torture")
 
 REQUESTS = "common/client_protocol/requests.py"
 RESPONSES = "common/client_protocol/responses.py"

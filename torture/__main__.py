@@ -1,5 +1,5 @@
-"""The torture's command line: `python -m torture [--minutes N] [--seed S] [--quick] [--only DRILL
-...]`.
+"""The torture's command line: `python -m torture [--minutes N] [--rounds N] [--seed S] [--quick]
+[--store KIND] [--only DRILL ...]`.
 
 Owns: which drills run, in which order, how long. Promises: exit code 0 if every drill passed, 1 if
 one failed; the table goes to stdout, everything else to stderr.
@@ -14,14 +14,17 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
 from torture import (
+    cancelled_commits,
     damaged_files,
     deaths_at_points,
     deletions,
     failing_disk,
+    failover,
     fairness,
     floods,
     hostile_keys,
@@ -31,15 +34,18 @@ from torture import (
     online_backups,
     orderly_stops,
     over_tls,
+    partition,
     power_cuts,
     published_clients,
     random_kills,
     real_clients,
     restored_backup,
     small_disk,
+    stale_worker,
 )
 from torture.checker import Verdict
 from torture.drill import Drill, Place, Row, say
+from torture.stores import EMBEDDED, KINDS, POSTGRESQL, PostgresStores, choose, chosen
 from torture.table import table
 
 FULL_MINUTES: Final = 10.0
@@ -73,7 +79,31 @@ DRILLS: Final[Mapping[str, Drill]] = {
     malicious_exports.NAME: malicious_exports.run,
     damaged_files.NAME: damaged_files.run,
     damaged_files.CONTROL: damaged_files.run_control,
+    failover.NAME: failover.run,
+    failover.CONTROL: failover.run_control,
+    stale_worker.NAME: stale_worker.run,
+    stale_worker.CONTROL: stale_worker.run_control,
+    cancelled_commits.NAME: cancelled_commits.run,
+    cancelled_commits.CONTROL: cancelled_commits.run_control,
+    partition.NAME: partition.run,
+    partition.CONTROL: partition.run_control,
 }
+OF_THE_EMBEDDED_STORE: Final = frozenset(
+    {
+        power_cuts.NAME,
+        power_cuts.CONTROL,
+        failing_disk.NAME,
+        small_disk.NAME,
+        restored_backup.NAME,
+        online_backups.NAME,
+        online_backups.CONTROL,
+        deletions.NAME,
+        deletions.CONTROL,
+        damaged_files.NAME,
+        damaged_files.CONTROL,
+    }
+)
+"""They look at files of its own, or break its disk: in PostgreSQL that is PostgreSQL's part."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -90,6 +120,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="minutes of random kills; less than %(default)g shrinks the other drills too (default: %(default)g)",
     )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds of the drills that count them, such as failover"
+    )
+    parser.add_argument(
+        "--store",
+        choices=KINDS,
+        default=EMBEDDED,
+        help="where the servers keep their mail; the last eight drills have PostgreSQL anyway (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of all choices (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few seconds of each drill")
     parser.add_argument(
@@ -100,6 +139,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     found = parser.parse_args(arguments)
     if found.minutes <= 0:
         parser.error("--minutes is more than 0")
+    if found.rounds is not None and found.rounds <= 0:
+        parser.error("--rounds is more than 0")
+    if found.store != EMBEDDED:
+        files = sorted(OF_THE_EMBEDDED_STORE.intersection(found.only or ()))
+        if files:
+            parser.error(f"these drills are of the embedded store alone: {', '.join(files)}")
+        found.only = found.only or [name for name in DRILLS if name not in OF_THE_EMBEDDED_STORE]
     return found
 
 
@@ -120,9 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the drills and print the table; return the exit code."""
     settings = parse(arguments)
     folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="messageu-torture-"))
-    place = Place(folder, settings.seed, settings.minutes / FULL_MINUTES, settings.quick)
+    place = Place(folder, settings.seed, settings.minutes / FULL_MINUTES, settings.quick, settings.rounds)
     try:
-        rows = [perform(name, drill, place) for name, drill in DRILLS.items() if name in (settings.only or DRILLS)]
+        with PostgresStores() if settings.store == POSTGRESQL else nullcontext(chosen()) as stores:
+            choose(stores)
+            rows = [perform(name, drill, place) for name, drill in DRILLS.items() if name in (settings.only or DRILLS)]
     finally:
         if settings.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,8 @@ killed is noted as a problem; at the end everybody may finish, and the checker s
 Exposure: none.
 """
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -90,18 +92,21 @@ class Cast:
         self.server.end()
 
 
-def extension_cast(place: Place, drill: str) -> Cast:
-    """Clients of the extension at a running server of their own."""
+def extension_cast(place: Place, drill: str, server: Server | None = None, other_ports: Sequence[int] = ()) -> Cast:
+    """Clients of the extension at a running server of their own, or at `server`; `other_ports`: of
+    gateways to the same store, to which some of them go.
+    """
     folder = place.folder_of(drill)
-    cast = Cast(folder, Server(folder / "server").start())
+    cast = Cast(folder, server or Server(folder / "server").start())
     port = cast.server.port
+    ports = cycle((port, *other_ports))
     recipients = [new_account(port, f"r{number}") for number in range(_RECEIVERS)]
     cast.recipients = recipients
     addresses = {account.name: account.client_id for account in recipients}
     for account in recipients:
-        orders = Orders(port, account, {}, cast.journal(account.name), cast.stop_receiving, place.seed)
+        orders = Orders(next(ports), account, {}, cast.journal(account.name), cast.stop_receiving, place.seed)
         cast.add_receiver(account.name, Actor(receive_messages, orders))
     for account in [new_account(port, f"s{number}") for number in range(_SENDERS)]:
-        orders = Orders(port, account, addresses, cast.journal(account.name), cast.stop_sending, place.seed)
+        orders = Orders(next(ports), account, addresses, cast.journal(account.name), cast.stop_sending, place.seed)
         cast.add_sender(account.name, Actor(send_messages, orders))
     return cast

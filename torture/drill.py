@@ -30,13 +30,14 @@ class Row(NamedTuple):
 
 class Place(NamedTuple):
     """Where, and how large: `share` 1 is the long run of ten minutes; `quick` is as small
-    as makes sense.
+    as makes sense. `rounds`: of drills that count rounds, where a person asked for a number.
     """
 
     folder: Path
     seed: int
     share: float
     quick: bool
+    rounds: int | None = None
 
     def chance(self, drill: str) -> random.Random:
         """Randomness of a drill's own."""
@@ -45,6 +46,10 @@ class Place(NamedTuple):
     def sized(self, full: int, quick: int) -> int:
         """How often something is done."""
         return quick if self.quick else max(quick, round(full * self.share))
+
+    def rounds_of(self, full: int, quick: int) -> int:
+        """The rounds of a drill that counts them."""
+        return self.rounds or self.sized(full, quick)
 
     def folder_of(self, drill: str) -> Path:
         """A folder of a drill's own, made."""

@@ -24,6 +24,7 @@ from common.client_protocol.requests import PublicKeyRequest
 from common.values import NO_CLIENT
 from torture.caller import Caller
 from torture.patience import HANG_SECONDS
+from torture.stores import chosen
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LOOK_EVERY: Final = 0.01
@@ -72,6 +73,8 @@ class Program:
         self.kept = kept
         self.arguments = list(arguments)
         self.extra_environment: dict[str, str] = {}
+        self.prefix: list[str] = []
+        """A command that it is started behind, which becomes the program."""
         self._folder = folder
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,7 +84,7 @@ class Program:
         """Start it, unless it runs."""
         if self.running:
             return
-        command = [sys.executable, "-P", "-m", self.module, *self.arguments]
+        command = [*self.prefix, sys.executable, "-P", "-m", self.module, *self.arguments]
         if self.kept:
             command = [sys.executable, "-P", str(ROOT / "scripts" / "keep_running.py"), *_PATIENT, "--", *command]
         with self.log.open("ab") as log:
@@ -166,7 +169,9 @@ class Program:
 
 
 class Server:
-    """The pair. `kept`: each under its keeper, as the Procfile has it."""
+    """The pair. `kept`: each under its keeper, as the Procfile has it. `store`: options that say
+    where the mail is kept, instead of those for the whole run.
+    """
 
     def __init__(
         self,
@@ -177,6 +182,7 @@ class Server:
         gateway_arguments: Sequence[str] = (),
         worker_arguments: Sequence[str] = (),
         worker_module: str = "storage_worker",
+        store: Sequence[str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -184,7 +190,8 @@ class Server:
         self.port = free_port()
         (folder / "myport.info").write_text(f"{self.port}\n")
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_DATA": str(self.data)}
-        self.worker = Program(worker_module, folder, self.environment, worker_arguments, kept=kept)
+        store = chosen().arguments(self.data) if store is None else store
+        self.worker = Program(worker_module, folder, self.environment, (*store, *worker_arguments), kept=kept)
         self.gateway = Program("gateway", folder, self.environment, gateway_arguments, kept=kept)
         self.programs = (self.worker, self.gateway)
 

@@ -37,6 +37,8 @@ def test_a_short_drill_passes(tmp_path: Path, drill: str) -> None:
         timeout=HANG_SECONDS * 2,
     )
     (row,) = json.loads(rows.read_text())
+    if row["note"].startswith("not run"):
+        pytest.skip(row["note"])
     assert row["drill"] == drill
     assert row["passed"], f"{row}\n{done.stderr}"
     assert done.returncode == 0
