@@ -136,6 +136,9 @@ class Limits:
         self.messages = RateLimiter(settings.limit_messages, keys)
         self.uploaded = RateLimiter(settings.limit_bytes, keys)
         self.requests = RateLimiter(settings.limit_requests, keys)
+        self.claims = RateLimiter(settings.limit_claims, keys)
+        self.claimed = RateLimiter(settings.limit_claimed, keys)
+        self.claims_of_pair = RateLimiter(settings.limit_claims_of_pair, keys)
         self.bytes_of_request = settings.bytes_of_request
 
     def connected(self, network: str, now: float, *, with_handshake: bool) -> "Allowance | None":
@@ -192,6 +195,16 @@ class Allowance:
         number = size // self._limits.bytes_of_request
         if number:
             self._limits.requests.charge(user or self._address, number, now)
+
+    def claim(self, user: bytes, subject: bytes, now: float) -> bool:
+        """Whether the user may get a one-time key of another one, which is then counted."""
+        limits = self._limits
+        rates = ((limits.claims_of_pair, user + subject), (limits.claims, user), (limits.claimed, subject))
+        if any(rate.wait(key, 1, now) for rate, key in rates):
+            return False
+        for rate, key in rates:
+            rate.charge(key, 1, now)
+        return True
 
     def upload(self, user: bytes | None, size: int, now: float) -> Refused | None:
         """One message with a larger content, of so many bytes; why not."""

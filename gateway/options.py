@@ -210,6 +210,8 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Settings) -> None:
         ("--limit-messages", defaults.limit_messages, "messages of one user, or of one address without a proof"),
         ("--limit-bytes", defaults.limit_bytes, "the same, bytes of contents above 64K"),
         ("--limit-requests", defaults.limit_requests, "the same, other requests; 1M of an answer counts as one more"),
+        ("--limit-claims", defaults.limit_claims, "one-time keys that one user gets of others"),
+        ("--limit-claimed", defaults.limit_claimed, "one-time keys that others get of one user's"),
     ):
         parser.add_argument(
             option, type=rate, default=default, metavar="LIMIT", help=f"{what} (default: {shown_rate(default)})"
@@ -228,6 +230,8 @@ def settings_of(options: argparse.Namespace, connections: int) -> Settings:
         limit_messages=options.limit_messages,
         limit_bytes=options.limit_bytes,
         limit_requests=options.limit_requests,
+        limit_claims=options.limit_claims,
+        limit_claimed=options.limit_claimed,
     )
 
 

@@ -114,6 +114,12 @@ class Settings(NamedTuple):
     """The same, of other requests, each of which counts as one more for each whole
     `bytes_of_request` of its answer."""
     bytes_of_request: int = 1024 * 1024
+    limit_claims: Rate = Rate(60, 1, 10)
+    """One-time keys that one user gets by 645; past it the answer has none."""
+    limit_claimed: Rate = Rate(50, 1, 60)
+    """The same, that are given out of one user's."""
+    limit_claims_of_pair: Rate = Rate(2, 1, 3600)
+    """The same, of one user's to one other, so that nobody uses up what others are to get."""
     limit_keys: int = 100_000
     """How many addresses or users are remembered for each of these rates."""
     nonce_age: float = 30.0

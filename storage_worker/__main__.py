@@ -95,7 +95,7 @@ def _size(database: Database, engine: SqliteEngine, folder: Path) -> StoreSize |
     try:
         with engine.reading():
             users = engine.users.count(engine.users.last_row())
-            return StoreSize(users, *MailPages(database).load()[1:], _free_bytes(folder))
+            return StoreSize(users, *MailPages(database).load()[1:], _free_bytes(folder), *engine.keys.totals())
     except StoreDamaged:
         return None
 
@@ -195,7 +195,7 @@ def _open_postgres(settings: argparse.Namespace, folder: Path, resources: ExitSt
 
     def size() -> StoreSize | None:
         users, pending = engine.load()
-        return StoreSize(users, *pending, _free_bytes(folder))
+        return StoreSize(users, *pending, _free_bytes(folder), *engine.keys.totals())
 
     return Opened(
         engine,

@@ -35,6 +35,8 @@ from storage_worker.engine.records import InvitationMade, InvitationRevoked
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.invitations import Invitations
+from storage_worker.engine.sqlite.published_keys import REMOVE_KEYS, Keys
+from storage_worker.engine.sqlite.store_identity import stored_identity
 from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import Invitation
 from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
@@ -228,7 +230,7 @@ def kept_names(database: Database, say: Say, *, as_json: bool) -> int:
     """Print the names of deleted users that nobody can register, in quotes: a name may look like
     the remark behind it.
     """
-    for kept in UserRegistry(database, BlockLists(database)).kept_names():
+    for kept in _registry(database).kept_names():
         line = {"type": "kept-name", "name": kept.name, "being_deleted": kept.goes_on}
         show(say, line, f"{kept.name!r}{' (is being deleted)' if kept.goes_on else ''}", as_json=as_json)
     return 0
@@ -237,7 +239,7 @@ def kept_names(database: Database, say: Say, *, as_json: bool) -> int:
 def free(database: Database, name: str, say: Say, *, as_json: bool) -> int:
     """Let others register a deleted user's name."""
     with database.transaction():
-        freed = UserRegistry(database, BlockLists(database)).free_name(name)
+        freed = _registry(database).free_name(name)
     if freed:
         sentence = f"{name} may be registered again, by anybody. Contacts of the user before see a new key."
         show(say, {"type": "freed", "name": name}, sentence, as_json=as_json)
@@ -252,6 +254,12 @@ def free(database: Database, name: str, say: Say, *, as_json: bool) -> int:
     return refuse(say, reason, as_json=as_json)
 
 
+def _registry(database: Database) -> UserRegistry:
+    """The users as the database has them."""
+    facts = stored_identity(database)
+    return UserRegistry(database, BlockLists(database), Keys(database, 0 if facts is None else facts.generation))
+
+
 def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int, *, as_json: bool) -> int:
     """Give a user another public key, under the same name and id. They count as seen today, so that
     the new home finds them. Raises `SettingRejected`.
@@ -263,6 +271,11 @@ def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int,
             (key, now_ms // _DAY_MS, name),
         )
         known = database.changes()
+        if known:
+            # With these others would write to the home that is lost.
+            [(row,)] = database.execute("SELECT row FROM user WHERE name = ?", (name,))
+            for statement in REMOVE_KEYS:
+                database.execute(statement, (row,))
     if not known:
         return refuse_unknown_user(say, name, as_json=as_json)
     digest = sha256(key).hexdigest()

@@ -34,6 +34,7 @@ from storage_worker.engine.sqlite.blobs import file_sizes
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import BLOBS_NAME, DATABASE_NAME
 from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.published_keys import TOTALS
 from storage_worker.engine.sqlite.store_identity import accepted, stored_identity
 from storage_worker.engine.values import MailboxStats
 from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
@@ -42,10 +43,10 @@ Say = Callable[[str], object]
 OF_WORKER: Final = "worker"
 OF_DATABASE: Final = "database"
 _USERS: Final = (
-    "SELECT row, client_id, name, proven, registered, seen, disabled FROM user WHERE NOT deleted ORDER BY row"
+    "SELECT row, client_id, name, proven, registered, seen, disabled, keys FROM user WHERE NOT deleted ORDER BY row"
 )
 _COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user WHERE NOT deleted"
-_OLD_USERS: Final = "SELECT row, client_id, name, proven, NULL, NULL, 0 FROM user ORDER BY row"
+_OLD_USERS: Final = "SELECT row, client_id, name, proven, NULL, NULL, 0, NULL FROM user ORDER BY row"
 _OLD_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user"
 """The same of a store that an earlier version made, and no worker of this one has opened."""
 
@@ -121,8 +122,10 @@ def accounts_of_database(database: Database) -> Iterator[Account]:
     """All users."""
     loads = MailPages(database).loads()
     for row, client_id, name, proven, *others in database.execute(_USERS if database.is_current else _OLD_USERS):
-        registered, seen, disabled = others
-        yield Account(row, client_id, name, bool(proven), *loads.get(row, (0, 0)), registered, seen, bool(disabled))
+        registered, seen, disabled, keys = others
+        one_time_keys = None if keys is None or keys < 0 else keys
+        load = loads.get(row, (0, 0))
+        yield Account(row, client_id, name, bool(proven), *load, registered, seen, bool(disabled), one_time_keys)
 
 
 def totals_of_database(database: Database, folder: Path) -> Totals | None:
@@ -144,6 +147,7 @@ def totals_of_database(database: Database, folder: Path) -> Totals | None:
         database.unused_bytes(),
         facts.generation,
         facts.starts,
+        *(database.row(TOTALS) if database.is_current else (0, 0)),
     )
 
 
@@ -165,10 +169,10 @@ def _unfinished(database: Database, blobs: Path) -> MailboxStats:
 
 def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json: bool) -> None:
     """One line per user: registration number, the days of registration and of the last request,
-    authenticated or not, disabled or not, waiting messages and their bytes, name.
+    authenticated or not, disabled or not, one-time keys, waiting messages and their bytes, name.
     """
     if not as_json:
-        say("   number  registered  last seen   authenticated  disabled     waiting           bytes  name")
+        say("   number  registered  last seen   authenticated  disabled  keys     waiting           bytes  name")
     for one in accounts:
         registered, seen = _date(one.registered), _date(one.seen)
         if as_json:
@@ -184,13 +188,15 @@ def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json
                 "disabled": one.disabled,
                 "waiting": one.messages,
                 "bytes": one.content_bytes,
+                "one_time_keys": one.one_time_keys,
             }
             say(json.dumps(line))
         else:
             marked, disabled = ("yes" if mark else "no" for mark in (one.authenticated, one.disabled))
             days = f"{registered or '-':<10}  {seen or '-':<10}"
             counts = f"{one.messages:>10}  {one.content_bytes:>14}"
-            say(f"{one.row:>9}  {days}  {marked:<13}  {disabled:<8}  {counts}  {one.name}")
+            keys = "-" if one.one_time_keys is None else one.one_time_keys
+            say(f"{one.row:>9}  {days}  {marked:<13}  {disabled:<8}  {keys:>4}  {counts}  {one.name}")
 
 
 def _date(day: int | None) -> str | None:
@@ -216,11 +222,14 @@ def show_totals(totals: Totals, source: str, say: Say, *, as_json: bool) -> None
             "room_inside": totals.unused_bytes,
             "generation": totals.generation,
             "starts": totals.starts,
+            "with_keys": totals.with_keys,
+            "one_time_keys": totals.one_time_keys,
         }
         say(json.dumps(line))
         return
     how = "" if totals.accepted_exactly else " at most: an earlier version did not count them"
     say(f"users               {totals.users} ({totals.authenticated} authenticated)")
+    say(f"with keys           {totals.with_keys} users, {totals.one_time_keys} one-time keys")
     waiting = f"{totals.messages} in {totals.mailboxes} mailboxes, {totals.content_bytes} bytes of content"
     say(f"pending messages    {waiting}")
     say(f"unfinished uploads  {totals.uploads}, {totals.upload_bytes} bytes on the disk")

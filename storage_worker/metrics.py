@@ -57,6 +57,12 @@ def series_of(measures: Measures, journal_bytes: Callable[[], int]) -> Sequence[
             lambda: measures.size.messages,
         ),
         gauge(f"{_PREFIX}waiting_bytes", "Bytes of their contents.", lambda: measures.size.content_bytes),
+        gauge(f"{_PREFIX}users_with_keys", "Users who have published keys (644).", lambda: measures.size.with_keys),
+        gauge(
+            f"{_PREFIX}one_time_keys",
+            "One-time keys that are kept for those who claim them (645).",
+            lambda: measures.size.one_time_keys,
+        ),
         gauge(
             f"{_PREFIX}disk_free_bytes", "What the disk of the data folder has free.", lambda: measures.size.disk_free
         ),

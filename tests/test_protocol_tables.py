@@ -174,7 +174,7 @@ class Probe(_Value, frozen=True, tag=99):
 @pytest.mark.slow
 def test_an_operation_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     copy.put(OPERATIONS_MODULE, "Operation = (\n", PROBE_OPERATION)
-    copy.put(OPERATIONS_MODULE, "    | SetBlock\n)", "    | Probe\n")
+    copy.put(OPERATIONS_MODULE, "    | ClaimKey\n)", "    | Probe\n")
     assert copy.imported(OPERATIONS_MODULE).endswith(
         "OPERATIONS of common/storage_protocol/operations.py has no row for Probe"
     )
@@ -231,6 +231,8 @@ def test_replay_classes_of_requests_fit_those_of_their_operations() -> None:
         RequestCode.SEND_ONCE: operations.StoreMessage,
         RequestCode.PROVE: operations.MarkAuthenticated,
         RequestCode.BLOCK: operations.SetBlock,
+        RequestCode.PUBLISH_KEYS: operations.PublishKeys,
+        RequestCode.CLAIM_KEY: operations.ClaimKey,
         RequestCode.LIST_USERS: operations.ListUsers,
         RequestCode.PUBLIC_KEY: operations.GetPublicKey,
     }

@@ -28,11 +28,13 @@ from common.client_protocol.client_connection import (
 )
 from common.client_protocol.requests import (
     BlockRequest,
+    ClaimKeyRequest,
     FetchRequest,
     HelloRequest,
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
+    PublishKeysRequest,
     PullRequest,
     RegisterRequest,
     Request,
@@ -44,6 +46,8 @@ from common.client_protocol.responses import (
     BlockSetResponse,
     ErrorResponse,
     HelloResponse,
+    KeyClaimedResponse,
+    KeysKeptResponse,
     MessageHead,
     PublicKeyResponse,
     RegisteredResponse,
@@ -255,6 +259,14 @@ class Caller:
     def hello(self, features: int = FEATURES) -> HelloResponse:
         """640."""
         return self._expect(HelloRequest(NO_CLIENT, EXTENSION_VERSION, features), HelloResponse)
+
+    def publish(self, me: ClientId, bundle: bytes, one_time_keys: bytes = b"", *, forget: bool = False) -> int:
+        """644; how many one-time keys are kept."""
+        return self._expect(PublishKeysRequest(me, forget, bundle, one_time_keys), KeysKeptResponse).kept
+
+    def claim(self, me: ClientId, subject: ClientId) -> KeyClaimedResponse:
+        """645."""
+        return self._expect(ClaimKeyRequest(me, subject), KeyClaimedResponse)
 
     def block(self, me: ClientId, sender: ClientId, *, blocked: bool) -> None:
         """651."""

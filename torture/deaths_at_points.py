@@ -25,6 +25,7 @@ from common.storage_protocol.operations import (
     AbortUpload,
     BeginUpload,
     Chunk,
+    ClaimKey,
     CommitUpload,
     DeleteAccount,
     Fetch,
@@ -36,6 +37,7 @@ from common.storage_protocol.operations import (
     ListUsers,
     MarkAuthenticated,
     Operation,
+    PublishKeys,
     Pull,
     PullPage,
     Register,
@@ -87,6 +89,8 @@ _UPLOAD_PROGRESS: Final[Sequence[Step]] = ()
 """Upload progress is asked for only if the disk is slow: nothing causes it reliably."""
 _DELETION: Final[Sequence[Step]] = ()
 """The drill expiry-and-deletion kills the worker in it: the clients of this one live on."""
+_KEYS: Final[Sequence[Step]] = (Clients.publish, *[Clients.claim] * 5)
+"""As many as are published: more than 100 would not be kept."""
 _ABOUT: Final[Sequence[Step]] = ()
 """It changes nothing, and always returns the same."""
 _OF_SEVERAL_SHARDS: Final[Sequence[Step]] = ()
@@ -114,12 +118,12 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
         DeleteAccount: _DELETION,
         GetAbout: _ABOUT,
         SetBlock: [Clients.block],
+        PublishKeys: _KEYS,
+        ClaimKey: _KEYS,
         Forget: _OF_SEVERAL_SHARDS,
     },
     get_args(Operation),
 )
-_NOT_OFFERED: Final[Sequence[Step]] = ()
-"""640 does not offer what would bring it."""
 _REFUSALS: Final[Sequence[Step]] = ()
 """A refusal changes nothing, so that a death there shows nothing."""
 _OVER_TLS_ALONE: Final[Sequence[Step]] = ()
@@ -135,8 +139,8 @@ _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
         ResponseCode.HELLO: [Clients.register],
         ResponseCode.AUTHENTICATED: [Clients.prove],
         ResponseCode.FETCHED: _send_and_fetch(LARGE),
-        ResponseCode.KEYS_KEPT: _NOT_OFFERED,
-        ResponseCode.KEY_CLAIMED: _NOT_OFFERED,
+        ResponseCode.KEYS_KEPT: _KEYS,
+        ResponseCode.KEY_CLAIMED: _KEYS,
         ResponseCode.DELETED: _DELETION,
         ResponseCode.ABOUT: _ABOUT,
         ResponseCode.BLOCK_SET: [Clients.block],

@@ -21,6 +21,7 @@ from torture.caller import Account, Caller, Mail, new_key, persistently, public_
 from torture.checker import Verdict, judge
 from torture.drill import examples
 from torture.drill_messages import DrillMessage, parse_content
+from torture.one_time_keys import BUNDLE, OneTimeKeys
 
 SMALL: Final = 200
 """Bytes of content that travel inside a batch."""
@@ -49,6 +50,7 @@ class Clients:
         self._fetched: list[DrillMessage] = []
         self._read: list[tuple[int, DrillMessage]] = []
         self.problems: list[str] = []
+        self._keys = OneTimeKeys("receiver")
         self._sender, self._receiver, self._writer, self._reader = map(
             self._new_account, ("sender", "receiver", "writer", "reader")
         )
@@ -139,6 +141,31 @@ class Clients:
         for blocked in (True, False):
             self._insist(self._receiver, partial(Caller.block, me=me, sender=other, blocked=blocked))
 
+    # --- keys
+    # ----------------------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """644, the same bytes until they are answered."""
+        me, keys = self._receiver.client_id, self._keys.fresh()
+        self._look_at_keys(self._insist(self._receiver, lambda caller: caller.publish(me, BUNDLE, keys)))
+
+    def claim(self) -> None:
+        """645 until it is answered: an answer that is lost takes its one-time key along."""
+
+        def action(caller: Caller) -> bytes:
+            try:
+                return caller.claim(self._sender.client_id, self._receiver.client_id).one_time_key
+            except OSError:
+                self._keys.lost_answers += 1
+                raise
+
+        key = self._insist(self._sender, action)
+        if key:
+            self._keys.claimed(key)
+
+    def _look_at_keys(self, kept: int) -> None:
+        self.problems += self._keys.problems(kept)
+
     # --- mail of the extension
     # ----------------------------------------------------------------------------------
 
@@ -219,6 +246,8 @@ class Clients:
         """Fetch all there is, and let the checker look."""
         self.fetch()
         self.read()
+        me = self._receiver.client_id
+        self._look_at_keys(self._insist(self._receiver, lambda caller: caller.publish(me, BUNDLE)))
         verdict = self.verdict()
         if not verdict.spotless:
             self.problems.append(f"after {after}: {examples(verdict)}")

@@ -30,14 +30,16 @@ class Feature(IntFlag):
 
     SEND_ONCE = 1
     FETCH = 2
-    CIPHER_SUITE = 4
+    KEYS = 4
     REASONS = 8
     ACCOUNTS = 16
     CERTIFICATES = 32
     BLOCKING = 64
 
 
-SERVER_FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
-"""What this server offers on every connection. Bit 2 is reserved for a newer cipher suite."""
+SERVER_FEATURES: Final = (
+    Feature.SEND_ONCE | Feature.FETCH | Feature.KEYS | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
+)
+"""What this server offers on every connection."""
 TLS_FEATURES: Final = SERVER_FEATURES | Feature.CERTIFICATES
 """What it offers over TLS."""

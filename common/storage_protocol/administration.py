@@ -90,7 +90,7 @@ class UsersChanged(_Value, frozen=True, tag=10):
 
 class Account(Struct, array_like=True, frozen=True, gc=False):
     """One user, and what waits for them. `registered` and `seen`: days since 1970, UTC; nil: before
-    they were noted.
+    they were noted. `one_time_keys`: how many are kept; nil: the user has published no keys.
     """
 
     row: U63
@@ -102,6 +102,7 @@ class Account(Struct, array_like=True, frozen=True, gc=False):
     registered: U63 | None = None
     seen: U63 | None = None
     disabled: bool = False
+    one_time_keys: U63 | None = None
 
 
 class Accounts(_Value, frozen=True, tag=1):
@@ -112,7 +113,9 @@ class Accounts(_Value, frozen=True, tag=1):
 
 
 class Totals(_Value, frozen=True, tag=2):
-    """Live numbers. `accepted` is at most so many where it is not `accepted_exactly`."""
+    """Live numbers. `accepted` is at most so many where it is not `accepted_exactly`. `with_keys`:
+    users who have published keys.
+    """
 
     users: U63
     authenticated: U63
@@ -126,6 +129,8 @@ class Totals(_Value, frozen=True, tag=2):
     unused_bytes: U63
     generation: U63
     starts: U63
+    with_keys: U63 = 0
+    one_time_keys: U63 = 0
 
 
 class NotDone(_Value, frozen=True, tag=3):

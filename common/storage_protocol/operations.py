@@ -24,9 +24,15 @@ from msgspec import Meta, Struct
 
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.tables import complete
+from common.values import LONGEST_BUNDLE, MOST_PUBLISHED, ONE_TIME_KEY_SIZE
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Key = Annotated[bytes, Meta(min_length=160, max_length=160)]
+Bundle = Annotated[bytes, Meta(min_length=1, max_length=LONGEST_BUNDLE)]
+OneTimeKeys = Annotated[bytes, Meta(max_length=MOST_PUBLISHED * ONE_TIME_KEY_SIZE)]
+"""One-time keys, one behind the other."""
+OneTimeKey = Annotated[bytes, Meta(max_length=ONE_TIME_KEY_SIZE)]
+"""One of them, or nothing."""
 U8 = Annotated[int, Meta(ge=0, le=255)]
 U16 = Annotated[int, Meta(ge=0, le=65535)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -286,6 +292,31 @@ class SetBlock(_Value, frozen=True, tag=20):
     blocked: bool
 
 
+class PublishKeys(_Value, frozen=True, tag=21):
+    """The requester's bundle is this one, and these one-time keys are kept behind those that are
+    there, or (`forget`) in their place. Needs an authenticated connection.
+
+    The very same publication as the last one changes nothing. Outcome: `KeysKept`, or `Refused`.
+    """
+
+    requester: Id
+    authenticated: bool
+    forget: bool
+    bundle: Bundle
+    one_time_keys: OneTimeKeys
+
+
+class ClaimKey(_Value, frozen=True, tag=22):
+    """The bundle of `subject`, and (`one_time`) the oldest of their one-time keys, which nobody
+    else gets. Needs an authenticated connection. Outcome: `KeyClaimed`, or `Refused` NO_KEYS.
+    """
+
+    requester: Id
+    authenticated: bool
+    subject: Id
+    one_time: bool
+
+
 class Forget(_Value, frozen=True, tag=23):
     """The directory knows something new of a user: they have authenticated, or are deleted. Look
     them up anew. Ends the leases of unauthenticated connections as `MarkAuthenticated` does.
@@ -317,6 +348,8 @@ Operation = (
     | GetUploadProgress
     | Forget
     | SetBlock
+    | PublishKeys
+    | ClaimKey
 )
 
 
@@ -481,6 +514,19 @@ class AboutServer(_Value, frozen=True, tag=14):
     text: bytes
 
 
+class KeysKept(_Value, frozen=True, tag=15):
+    """So many one-time keys of the user are kept now."""
+
+    kept: U16
+
+
+class KeyClaimed(_Value, frozen=True, tag=16):
+    """A user's bundle. `one_time_key`: empty where none is left, or none was asked for."""
+
+    bundle: Bundle
+    one_time_key: OneTimeKey
+
+
 class TellOthers(_Value, frozen=True, tag=17):
     """Marked; but other shards may still know the user as one who never authenticated."""
 
@@ -507,6 +553,8 @@ Outcome = (
     | UploadUnknown
     | DeletionGoesOn
     | AboutServer
+    | KeysKept
+    | KeyClaimed
     | TellOthers
 )
 
@@ -542,6 +590,7 @@ class OperationRow(NamedTuple):
 _ANY_WORK: Final = 20
 _REGISTER_WORK: Final = 200
 _USERS_WORK: Final = 3_000
+_KEYS_WORK: Final = 100
 _MAIL_WORK: Final = 200
 _BYTES_READ: Final = 200
 _BYTES_SENT: Final = 64
@@ -597,6 +646,10 @@ ROWS: Final = (
     _row(DeleteAccount, (Done, DeletionGoesOn), Replay.KEPT),
     _row(GetAbout, (AboutServer,), Replay.READ_AGAIN),
     _row(SetBlock, (Done,), Replay.KEPT),
+    _row(PublishKeys, (KeysKept,), Replay.KEPT, lambda _publish: _KEYS_WORK),
+    # Also where no one-time key was given: computed again, one that came since would be given, and
+    # the gateway may have told of none.
+    _row(ClaimKey, (KeyClaimed,), Replay.KEPT, lambda _claim: _KEYS_WORK),
     _row(Forget, (Done,), Replay.KEPT),
 )
 OPERATIONS: Final[Mapping[type[Operation], OperationRow]] = complete(

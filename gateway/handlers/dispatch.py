@@ -36,6 +36,8 @@ from common.client_protocol.requests import (
 from common.client_protocol.responses import (
     BLOCK_SET,
     encode_about,
+    encode_key_claimed,
+    encode_keys_kept,
     encode_public_key,
     encode_registered,
     encode_stored,
@@ -43,12 +45,16 @@ from common.client_protocol.responses import (
 from common.client_protocol.server_connection import Event, PipelinedSends
 from common.storage_protocol.operations import (
     AboutServer,
+    ClaimKey,
     Done,
     GetAbout,
     GetPublicKey,
+    KeyClaimed,
     KeyFound,
+    KeysKept,
     Operation,
     Outcome,
+    PublishKeys,
     Refused,
     Register,
     Registered,
@@ -69,7 +75,6 @@ from gateway.handlers.prove import ProveHandler
 from gateway.handlers.upload import UploadHandler
 from gateway.limits import RefusedRequests
 
-NOT_OFFERED: Final = Refused(RefusalReason.MALFORMED)
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on an authenticated connection to a request in another user's name."""
 SEND_COST: Final = 1024
@@ -85,10 +90,10 @@ _PROOF_COUNTS: Final = 3
 """Requests: a signature is checked, which takes as long as some of them. All 128 connections of an
 address may come back at once."""
 
-Flowing = StoreMessage | Register | GetPublicKey | GetAbout | SetBlock
+Flowing = StoreMessage | Register | GetPublicKey | GetAbout | SetBlock | PublishKeys | ClaimKey
 """Operations that leave as soon as they are asked for, and may leave beside those before them."""
 Asked = TypeVar("Asked")
-Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey, GetAbout, SetBlock)
+Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey, GetAbout, SetBlock, PublishKeys, ClaimKey)
 Answer = TypeVar("Answer")
 
 
@@ -142,6 +147,18 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
                 ),
             ),
             _flowing(SetBlock, lambda _: _OPERATION_COST, Done, lambda _, _done: BLOCK_SET),
+            _flowing(
+                PublishKeys,
+                lambda publish: _OPERATION_COST + len(publish.bundle) + len(publish.one_time_keys),
+                KeysKept,
+                lambda _, kept: encode_keys_kept(kept.kept),
+            ),
+            _flowing(
+                ClaimKey,
+                lambda _: _OPERATION_COST,
+                KeyClaimed,
+                lambda _, claimed: encode_key_claimed(claimed.bundle, claimed.one_time_key),
+            ),
         )
     },
     get_args(Flowing),
@@ -252,9 +269,16 @@ def _set_block(connection: HandlerContext, request: BlockRequest) -> SetBlock:
     return SetBlock(request.requester, connection.authenticated_as is not None, request.sender, request.blocked)
 
 
-def _not_offered(_connection: HandlerContext, _request: PublishKeysRequest | ClaimKeyRequest) -> Refused:
-    """What 640 does not offer yet: as it was while the code was unknown."""
-    return NOT_OFFERED
+def _publish_keys(connection: HandlerContext, request: PublishKeysRequest) -> PublishKeys:
+    requester, forget, bundle, one_time_keys = request
+    return PublishKeys(requester, connection.authenticated_as is not None, forget, bundle, one_time_keys)
+
+
+def _claim_key(connection: HandlerContext, request: ClaimKeyRequest) -> ClaimKey:
+    user = connection.authenticated_as
+    allowance, now = connection.allowance, connection.context.loop.now
+    one_time = user is not None and (allowance is None or allowance.claim(user, request.subject, now))
+    return ClaimKey(request.requester, user is not None, request.subject, one_time)
 
 
 def _upload(connection: HandlerContext, request: LargeSendRequest) -> UploadHandler:
@@ -292,8 +316,8 @@ HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
             _takes_connection(HelloRequest, 0, _always, HelloHandler),
             _takes_connection(ProveRequest, _PROOF_COUNTS, _in_own_name, ProveHandler),
             _takes_connection(FetchRequest, 1, _in_own_name, FetchHandler),
-            _flows(PublishKeysRequest, 1, _in_own_name, _not_offered),
-            _flows(ClaimKeyRequest, 1, _in_own_name, _not_offered),
+            _flows(PublishKeysRequest, 1, _in_own_name, _publish_keys),
+            _flows(ClaimKeyRequest, 1, _in_own_name, _claim_key),
             _flows(RegisterInvitedRequest, 0, _never, _register_invited),
             _takes_connection(DeleteAccountRequest, 1, _in_own_name, DeleteAccountHandler),
             _flows(AboutRequest, 1, _always, _about),

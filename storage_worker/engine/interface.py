@@ -35,6 +35,7 @@ from storage_worker.engine.values import (
     Invitation,
     MailboxStats,
     MailPlace,
+    PublishedKeys,
     Slot,
     Span,
     Totals,
@@ -216,6 +217,13 @@ class Blocks(Protocol):
         """How many senders the user has blocked."""
 
 
+class Keys(Protocol):
+    """What users have published, by rows."""
+
+    def find(self, user: int) -> PublishedKeys | None:
+        """What this user has published; None for nothing, and where it was removed."""
+
+
 class Blobs(Protocol):
     """Large contents, by number. Those that no message names are gone after a restart."""
 
@@ -319,6 +327,10 @@ class Engine(Protocol):
     @property
     def blocks(self) -> Blocks:
         """Whom users have blocked."""
+
+    @property
+    def keys(self) -> Keys:
+        """What users have published."""
 
     @property
     def blobs(self) -> Blobs:

@@ -24,7 +24,7 @@ from common.storage_protocol.operations import (
     StoreMessages,
     UserEntry,
 )
-from common.values import MESSAGE_KINDS
+from common.values import MESSAGE_KINDS, ONE_TIME_KEY_SIZE
 from storage_worker.engine import interface
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
@@ -34,9 +34,11 @@ from storage_worker.engine.records import (
     InvitationMade,
     InvitationRevoked,
     InvitationUsed,
+    KeysPublished,
     MailRemoved,
     MessageAccepted,
     OldMail,
+    OneTimeKeyClaimed,
     RunningNoted,
     SenderBlocked,
     SequenceUsed,
@@ -58,8 +60,10 @@ from storage_worker.engine.values import (
     Grants,
     Identity,
     Invitation,
+    KeyState,
     MailboxStats,
     MailPlace,
+    PublishedKeys,
     Slot,
     Span,
     Totals,
@@ -112,6 +116,7 @@ class _State:
         self.invitations: dict[bytes, Invitation] = {}
         self.slots: dict[int, Slot] = {}
         self.blocks: set[tuple[int, int]] = set()
+        self.keys: dict[int, PublishedKeys] = {}
         self.sequence = 0
         self.accepted = 0
         self.blob_id = 0
@@ -131,6 +136,7 @@ class _State:
         other.days = dict(self.days)
         other.running = dict(self.running)
         other.blocks = set(self.blocks)
+        other.keys = dict(self.keys)
         other.sequence, other.accepted, other.blob_id = self.sequence, self.accepted, self.blob_id
         return other
 
@@ -162,7 +168,8 @@ class _Users:
             if account.client_id == client_id and not account.is_deleted:
                 seen = -1 if account.seen is None else account.seen
                 blocks = any(user == row for user, _ in self._engine.state.blocks)
-                return User(row, client_id, account.must_authenticate, blocks, seen, account.is_disabled)
+                keys = KeyState.KEPT if row in self._engine.state.keys else KeyState.NEVER
+                return User(row, client_id, account.must_authenticate, blocks, seen, account.is_disabled, keys=keys)
         return None
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
@@ -211,9 +218,12 @@ class _Users:
         rows = [row for row in range(after + 1, len(self._accounts) + 1) if self._is_there(row)][:most]
         found = [(row, self._accounts[row - 1]) for row in rows]
         return [
-            Account(row, one.client_id, one.name, one.must_authenticate, one.registered, one.seen, one.is_disabled)
+            Account(
+                row, one.client_id, one.name, one.must_authenticate, one.registered, one.seen, one.is_disabled,
+                self._engine.keys.count(row),
+            )
             for row, one in found
-        ]
+        ]  # fmt: skip
 
     def unseen_since(self, day: int, after: int, until: int) -> Sequence[User]:
         users = [self.find(one.client_id) for one in self._accounts[after:until]]
@@ -404,6 +414,19 @@ class _Blocks:
         return sum(one == user for one, _ in self._engine.state.blocks)
 
 
+class _Keys:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    def find(self, user: int) -> PublishedKeys | None:
+        keys = self._engine.state.keys
+        return keys.get(user)
+
+    def count(self, user: int) -> int | None:
+        found = self.find(user)
+        return None if found is None else found.count(self._engine.identity.generation)
+
+
 class _Blobs:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -442,6 +465,7 @@ class MemoryEngine:
         self.tokens = _Tokens(self)
         self.slots = _Slots(self)
         self.blocks = _Blocks(self)
+        self.keys = _Keys(self)
         self.blobs = _Blobs(disk)
         self._sweep()
         disk.starts += 1
@@ -506,12 +530,20 @@ class MemoryEngine:
                 state.sequence = sequence
             case SenderBlocked(user, sender, blocked):
                 (state.blocks.add if blocked else state.blocks.discard)((user, sender))
+            case KeysPublished(user, generation, bundle, digest, dropped, added):
+                before = state.keys.get(user)
+                kept = b"" if before is None else before.one_time_keys[dropped * ONE_TIME_KEY_SIZE :]
+                state.keys[user] = PublishedKeys(bundle, digest, generation, kept + added)
+            case OneTimeKeyClaimed(user):
+                published = state.keys[user]
+                state.keys[user] = published._replace(one_time_keys=published.one_time_keys[ONE_TIME_KEY_SIZE:])
             case UserRegistered():
                 state.accounts.append(_Account(decided))
             case UserDeleted(user):
                 state.accounts[user - 1].is_deleted = True
                 state.mail.pop(user, None)
                 state.blocks = {pair for pair in state.blocks if user not in pair}
+                state.keys.pop(user, None)
                 state.tokens = [used for used in state.tokens if used.sender != user]
             case InvitationMade(digest, uses, expires_at):
                 state.invitations[digest] = Invitation(digest, uses, expires_at)
@@ -627,6 +659,8 @@ class MemoryEngine:
             accepted_exactly=True,
             unused_bytes=0,
             starts=self.disk.starts,
+            with_keys=len(self.state.keys),
+            one_time_keys=sum(self.keys.count(user) or 0 for user in self.state.keys),
         )
 
     @property

@@ -156,6 +156,26 @@ class SenderBlocked(_RecordBase, frozen=True, tag=12):
     blocked: bool
 
 
+class KeysPublished(_RecordBase, frozen=True, tag=13):
+    """The user of row `user` has this bundle. Of their one-time keys the first `dropped` are
+    forgotten, and `added` are behind the others. `digest`: the SHA-256 of the publication;
+    `generation`: that of the store, without which the one-time keys are worth nothing.
+    """
+
+    user: int
+    generation: int
+    bundle: bytes
+    digest: bytes
+    dropped: int
+    added: bytes
+
+
+class OneTimeKeyClaimed(_RecordBase, frozen=True, tag=14):
+    """The first one-time key of the user of row `user` was given to somebody."""
+
+    user: int
+
+
 class UserRegistered(Struct, frozen=True):
     """There is a user with this id and name, which were free. The engine gives the row.
 
@@ -190,6 +210,8 @@ Record = (
     | UserDisabled
     | SequenceUsed
     | SenderBlocked
+    | KeysPublished
+    | OneTimeKeyClaimed
 )
 """What a log of turns can hold."""
 InvitationChange = InvitationMade | InvitationUsed | InvitationRevoked
@@ -205,6 +227,8 @@ Decided = (
     | UserDisabled
     | SequenceUsed
     | SenderBlocked
+    | KeysPublished
+    | OneTimeKeyClaimed
     | UserRegistered
     | InvitationChange
     | RunningNoted

@@ -8,6 +8,34 @@ Exposure: none.
 from enum import Enum, IntEnum, auto
 from typing import NamedTuple
 
+from common.values import ONE_TIME_KEY_SIZE
+
+
+class KeyState(IntEnum):
+    """Whether a user has published keys."""
+
+    NEVER = 0
+    REMOVED = 1
+    """An operator has removed them. What was sent under them may still be pending."""
+    KEPT = 2
+
+
+class PublishedKeys(NamedTuple):
+    """What a user has published. `digest`: the SHA-256 of the last publication; `one_time_keys`:
+    one behind the other, the oldest first, of the store's `generation`.
+    """
+
+    bundle: bytes
+    digest: bytes
+    generation: int
+    one_time_keys: bytes
+
+    def count(self, generation: int) -> int:
+        """How many one-time keys there are in this generation of the store: those of another one
+        may have been given out.
+        """
+        return len(self.one_time_keys) // ONE_TIME_KEY_SIZE if generation == self.generation else 0
+
 
 class User:
     """What operations need to know of a user. Records name the user by `row`.
@@ -16,10 +44,11 @@ class User:
     connections act for them. `blocks`: whether they may have blocked somebody; False means that
     they have not. `seen`: the last day (since 1970, UTC) on which they asked for something; -1: not
     known. `is_told`: where there are several shards, whether all of them know that the user must
-    authenticate.
+    authenticate. `keys`: what is known of published keys; while the user need not authenticate they
+    count as none.
     """
 
-    __slots__ = ("blocks", "client_id", "is_disabled", "is_told", "must_authenticate", "row", "seen")
+    __slots__ = ("blocks", "client_id", "is_disabled", "is_told", "keys", "must_authenticate", "row", "seen")
 
     def __init__(
         self,
@@ -30,6 +59,7 @@ class User:
         seen: int = -1,
         is_disabled: bool = False,
         is_told: bool = True,
+        keys: KeyState = KeyState.NEVER,
     ) -> None:
         self.row = row
         self.client_id = client_id
@@ -38,11 +68,18 @@ class User:
         self.seen = seen
         self.is_disabled = is_disabled
         self.is_told = is_told
+        self.keys = keys
+
+    @property
+    def takes_sealed(self) -> bool:
+        """Whether messages of type 5 may be sent to the user."""
+        return self.keys is KeyState.KEPT and self.must_authenticate
 
 
 class Account(NamedTuple):
     """A registered user, for an operator. `row` as in `User`. `registered` and `seen` are days
-    since 1970, UTC; None: before they were noted.
+    since 1970, UTC; None: before they were noted. `one_time_keys`: how many are kept; None: the
+    user has no bundle.
     """
 
     row: int
@@ -52,6 +89,7 @@ class Account(NamedTuple):
     registered: int | None = None
     seen: int | None = None
     is_disabled: bool = False
+    one_time_keys: int | None = None
 
 
 class Deletion(Enum):
@@ -84,7 +122,8 @@ class MailboxStats(NamedTuple):
 class Totals(NamedTuple):
     """Totals of the store. `mailboxes`: those with mail. `accepted`: messages since the store was
     made, at most so many where it is not `accepted_exactly`. `unused_bytes`: room that deleted mail
-    left inside the store. `starts`: how often it was opened.
+    left inside the store. `starts`: how often it was opened. `with_keys`: users who have published
+    a bundle; `one_time_keys`: of all of them.
     """
 
     users: int
@@ -96,6 +135,8 @@ class Totals(NamedTuple):
     accepted_exactly: bool
     unused_bytes: int
     starts: int
+    with_keys: int = 0
+    one_time_keys: int = 0
 
 
 class MailPlace(NamedTuple):

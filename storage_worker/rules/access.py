@@ -6,7 +6,7 @@ Exposure: every id comes from a stranger; an id is no secret.
 """
 
 from common.storage_protocol.operations import Refused
-from common.values import MESSAGE_KINDS
+from common.values import KINDS_SENT_ONCE, MESSAGE_KINDS
 from storage_worker.engine.interface import Users
 from storage_worker.engine.values import User
 from storage_worker.rules.activity import Activity
@@ -53,7 +53,7 @@ class Access:
         recipient = self._users.find(recipient_id)
         if recipient is None:
             return RECIPIENT_UNKNOWN
-        if kind not in MESSAGE_KINDS:
+        if kind not in (MESSAGE_KINDS if token is None else KINDS_SENT_ONCE):
             return MALFORMED
         if size > self._largest_message:
             return TOO_LARGE

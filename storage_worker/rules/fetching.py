@@ -25,6 +25,7 @@ from storage_worker.engine.records import MailRemoved
 from storage_worker.engine.values import User
 from storage_worker.rules.access import Access
 from storage_worker.rules.answers import DONE, MALFORMED, PROOF_NEEDED, Unreadable
+from storage_worker.rules.sealed_mail import SealedMail
 from storage_worker.rules.table import rules_of
 from storage_worker.state.leases import Lease, Leases
 from storage_worker.state.subscriptions import Subscriptions
@@ -53,6 +54,11 @@ class FetchingRules:
         self._subscriptions = subscriptions
         self._access = access
         self._unreadable = unreadable
+        self._sealed = SealedMail(engine)
+
+    def roll_back(self) -> None:
+        """The turn was undone."""
+        self._sealed.roll_back()
 
     def pull(self, slot: int, request: Pull) -> Outcome:
         """Take a lease on the first interval that is not leased, and return its first page."""
@@ -67,7 +73,10 @@ class FetchingRules:
         elif len(self._leases.of_mailbox(user.row)) >= LEASES_OF_MAILBOX:
             return Pulled(0, 0, 0, 0, NO_MAIL)
         else:
-            first, last = self._visible(user)
+            interval = self._visible(user)
+            if interval is None:
+                return Pulled(0, 0, 0, 0, NO_MAIL)
+            first, last = interval
             max_bytes = request.max_bytes
         span = self._mailboxes.span(user.row, first, last, max_bytes, request.envelope_bytes)
         if span is None:
@@ -79,10 +88,12 @@ class FetchingRules:
             self._leases.take(Lease(span.first, span.last, user.row, slot, request.lease, request.authenticated))
         return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
 
-    def _visible(self, user: User) -> tuple[int, int]:
-        """The first interval of the mailbox that has mail and is not leased; the last interval is
-        open-ended.
+    def _visible(self, user: User) -> tuple[int, int] | None:
+        """The first interval of the mailbox that has mail for a 604 and is not leased; the last
+        interval is open-ended. None where there is none for sure.
         """
+        if user.keys:
+            return self._sealed.interval(user.row, self._leases.of_mailbox(user.row))
         after = 0
         for lease in self._leases.of_mailbox(user.row):
             oldest = self._mailboxes.oldest(user.row, after, lease.first)

@@ -28,6 +28,7 @@ from storage_worker.rules.blocking import BLOCKING, BlockingRules
 from storage_worker.rules.expiry import Expiry
 from storage_worker.rules.fetching import FETCHING, FetchingRules
 from storage_worker.rules.inactivity import Inactivity
+from storage_worker.rules.keys import KEYS, KeyRules
 from storage_worker.rules.sending import SENDING, SendingRules
 from storage_worker.rules.table import NO_RULES, Tables
 from storage_worker.rules.uploads import UPLOADS, UploadRules
@@ -37,7 +38,8 @@ from storage_worker.state.rollback import Rollback
 from storage_worker.state.subscriptions import Subscriptions
 from storage_worker.state.uploads import Uploads
 
-_JOINED: Final = NO_RULES.join(USERS).join(SENDING).join(UPLOADS).join(FETCHING).join(ACCOUNTS).join(BLOCKING)
+_OF_MAIL: Final = NO_RULES.join(SENDING).join(UPLOADS).join(FETCHING).join(BLOCKING)
+_JOINED: Final = _OF_MAIL.join(USERS).join(ACCOUNTS).join(KEYS)
 TABLES: Final[Tables[Operation]] = _JOINED
 """Every operation's rule: types that lack one do not fit here."""
 TABLES.check(Operation)
@@ -78,11 +80,13 @@ class Rules:
         )
         leaving = AccountRules(engine, self._uploads, self._subscriptions, access, self._admission, accounts)
         blocking = BlockingRules(engine, access, self._admission)
+        keys = KeyRules(engine, access, self._admission)
         self.expiry = Expiry(engine, self.leases, accounts.expire_days)
         """Deletes old mail, between turns of gateways."""
         self.inactivity = Inactivity(engine, leaving.remove, accounts.inactive_days)
         """Deletes users who were not seen, between turns of gateways."""
-        self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching, leaving, blocking), unreadable)
+        subjects = (self._users, sending, uploads, self._fetching, leaving, blocking, keys)
+        self.by_operation = TABLES.bind(subjects, unreadable)
         """The rule of each type of operation."""
 
     @property
@@ -159,6 +163,7 @@ class Rules:
         """
         self._rollback.roll_back()
         self._users.roll_back()
+        self._fetching.roll_back()
         self._admission.roll_back()
         self._uploads.drop_all()
         self._engine.roll_back()

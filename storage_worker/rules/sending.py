@@ -17,7 +17,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
     StoreMessages,
 )
-from common.values import MESSAGE_KINDS
+from common.values import MESSAGE_KINDS, MessageKind
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import MessageAccepted, SequenceUsed, TokenUsed
 from storage_worker.engine.values import Admission, MailboxStats, User
@@ -26,6 +26,7 @@ from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import (
     DISABLED,
     MALFORMED,
+    NO_KEYS,
     PROOF_NEEDED,
     RECIPIENT_UNKNOWN,
     REQUESTER_UNKNOWN,
@@ -36,6 +37,7 @@ from storage_worker.rules.answers import (
 from storage_worker.rules.table import rules_of
 
 _TOKENS_AT_ONCE: Final = 1024
+_SEALED: Final = int(MessageKind.SEALED)
 
 
 class _RunRules:
@@ -133,7 +135,7 @@ class SendingRules:
         size = len(content)
         kind = message.kind
         admission = self._admission
-        if kind not in MESSAGE_KINDS:
+        if kind not in MESSAGE_KINDS and (kind != _SEALED or token is None):
             return MALFORMED
         if size > admission.limits.largest_message:
             return TOO_LARGE
@@ -143,6 +145,8 @@ class SendingRules:
             sent = self._tokens.find(sender.row, token, admission.now_ms)
             if sent is not None:
                 return sent_before(sent, recipient, kind, digest)
+            if kind == _SEALED and not recipient.takes_sealed:
+                return NO_KEYS
         if admission.level:
             return admission.refusal
         refusal = admission.no_room(self._mailboxes.mailbox(recipient.row), sender.client_id, 1, size)

@@ -20,6 +20,7 @@ from common.storage_protocol.operations import (
     UploadProgress,
     UploadUnknown,
 )
+from common.values import MessageKind
 from storage_worker.engine.errors import StoreFull
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import TokenUsed
@@ -30,6 +31,7 @@ from storage_worker.rules.answers import (
     DONE,
     MAILBOX_FULL,
     MALFORMED,
+    NO_KEYS,
     RECIPIENT_UNKNOWN,
     REQUESTER_UNKNOWN,
     STORAGE_FULL,
@@ -79,6 +81,8 @@ class UploadRules:
             return parties
         if self._uploads.find(slot, request.upload) is not None:
             return MALFORMED
+        if self._lacks_keys(request, parties[1]):
+            return NO_KEYS
         if self._admission.level:
             return self._admission.refusal
         if self._uploads.held + request.size > self._admission.for_uploads or not self._has_place(
@@ -99,6 +103,11 @@ class UploadRules:
             )
         )  # fmt: skip
         return _BEGUN
+
+    @staticmethod
+    def _lacks_keys(message: BeginUpload | Upload, recipient: User) -> bool:
+        """Whether nobody could open the message, since its recipient has published no keys."""
+        return message.kind == MessageKind.SEALED and not recipient.takes_sealed
 
     def _has_place(self, authenticated: bool) -> bool:
         """Whether one more upload may begin. The last places are not given to an unauthenticated
@@ -200,6 +209,8 @@ class UploadRules:
             sent = self._tokens.find(sender.row, upload.token, self._admission.now_ms)
             if sent is not None:
                 return sent_before(sent, recipient, upload.kind, digest)
+        if self._lacks_keys(upload, recipient):
+            return NO_KEYS
         if self._admission.level is Admission.NOTHING:
             return self._admission.refusal
         # It has its room in the mailbox already.

@@ -135,9 +135,11 @@ class Administration:
         found = self._engine.users.accounts(after, ACCOUNTS_AT_ONCE)
         last = found[-1].row if len(found) == ACCOUNTS_AT_ONCE else 0
         pending = self._engine.mailboxes.pending
-        return Accounts(
-            last, [Account(*one[:4], *pending(one.row), one.registered, one.seen, one.is_disabled) for one in found]
-        )
+        accounts = [
+            Account(*one[:4], *pending(one.row), one.registered, one.seen, one.is_disabled, one.one_time_keys)
+            for one in found
+        ]
+        return Accounts(last, accounts)
 
     def _totals(self) -> Totals:
         found = self._engine.totals()
@@ -155,4 +157,6 @@ class Administration:
             found.unused_bytes,
             self._engine.identity.generation,
             found.starts,
+            found.with_keys,
+            found.one_time_keys,
         )

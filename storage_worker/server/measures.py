@@ -18,12 +18,14 @@ _SHARE_OF_TIME = 1000
 
 
 class StoreSize(NamedTuple):
-    """The totals of the database."""
+    """The totals of the database. `with_keys`: users who have published keys."""
 
     users: int = 0
     messages: int = 0
     content_bytes: int = 0
     disk_free: int = 0
+    with_keys: int = 0
+    one_time_keys: int = 0
 
 
 class Measures:

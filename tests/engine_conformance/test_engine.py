@@ -32,8 +32,10 @@ from storage_worker.engine.records import (
     InvitationMade,
     InvitationRevoked,
     InvitationUsed,
+    KeysPublished,
     MailRemoved,
     MessageAccepted,
+    OneTimeKeyClaimed,
     RunningNoted,
     SenderBlocked,
     SequenceUsed,
@@ -45,7 +47,17 @@ from storage_worker.engine.records import (
     UserRegistered,
     UserSeen,
 )
-from storage_worker.engine.values import Admission, Deletion, Invitation, MailPlace, Slot, Span, User
+from storage_worker.engine.values import (
+    Admission,
+    Deletion,
+    Invitation,
+    KeyState,
+    MailPlace,
+    PublishedKeys,
+    Slot,
+    Span,
+    User,
+)
 from tests.engine_conformance.conftest import Store
 from tests.storage_worker.worker_under_test import KEY, Gateway, pieces
 
@@ -334,6 +346,91 @@ class TestBlocks:
         assert store.engine.mailboxes.sequence >= used
         assert contents(store.engine, bob) == []
         assert put(store.engine, bob, b"next")[0] > used
+
+
+def one_time(*numbers: int) -> bytes:
+    """One-time keys, one behind the other."""
+    return b"".join(bytes([number]) * 96 for number in numbers)
+
+
+class TestKeys:
+    @RESTARTS
+    def test_they_are_kept_and_given_out_in_order(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        generation = store.engine.identity.generation
+        assert store.engine.keys.find(alice) is None
+        assert found(store.engine, ALICE).keys is KeyState.NEVER
+        decide(store.engine, KeysPublished(alice, generation, b"first", b"d" * 32, 0, one_time(1, 2, 3)))
+        assert found(store.engine, ALICE).keys is KeyState.KEPT
+        decide(store.engine, OneTimeKeyClaimed(alice))
+        maybe_restart(store, restart)
+        assert store.engine.keys.find(alice) == PublishedKeys(b"first", b"d" * 32, generation, one_time(2, 3))
+        assert found(store.engine, ALICE).keys is KeyState.KEPT
+        assert found(store.engine, BOB).keys is KeyState.NEVER
+        decide(
+            store.engine,
+            KeysPublished(alice, generation, b"second", b"e" * 32, 1, one_time(4, 5)),
+            OneTimeKeyClaimed(alice),
+            KeysPublished(bob, generation, b"bob's", b"f" * 32, 0, b""),
+        )
+        maybe_restart(store, restart)
+        assert store.engine.keys.find(alice) == PublishedKeys(b"second", b"e" * 32, generation, one_time(4, 5))
+        decide(store.engine, OneTimeKeyClaimed(alice), OneTimeKeyClaimed(alice))
+        maybe_restart(store, restart)
+        assert store.engine.keys.find(alice) == PublishedKeys(b"second", b"e" * 32, generation, b"")
+        assert store.engine.keys.find(bob) == PublishedKeys(b"bob's", b"f" * 32, generation, b"")
+
+    @RESTARTS
+    def test_they_are_counted(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        generation = store.engine.identity.generation
+        decide(
+            store.engine,
+            KeysPublished(alice, generation, b"first", b"d" * 32, 0, one_time(1, 2, 3)),
+            KeysPublished(bob, generation - 1, b"old", b"d" * 32, 0, one_time(1, 2)),
+            OneTimeKeyClaimed(alice),
+        )
+
+        def counted() -> tuple[int, int, list[int | None]]:
+            with store.engine.reading():
+                totals, accounts = store.engine.totals(), store.engine.users.accounts(0, 10)
+            return totals.with_keys, totals.one_time_keys, [account.one_time_keys for account in accounts]
+
+        # Of another generation none is given out.
+        assert counted() == (2, 2, [2, 0])
+        maybe_restart(store, restart)
+        assert counted() == (2, 2, [2, 0])
+        decide(store.engine, UserRegistered(b"c" * 16, "carol", KEY, ("carol",)))
+        decide(store.engine, OneTimeKeyClaimed(alice), UserDeleted(bob))
+        for step in range(5):
+            store.engine.maintain(NOW + 10_000 * step)
+        assert counted() == (1, 1, [1, None])
+
+    @RESTARTS
+    def test_of_who_is_deleted_nothing_stays(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        generation = store.engine.identity.generation
+        for user in (alice, bob):
+            decide(store.engine, KeysPublished(user, generation, b"bundle", b"d" * 32, 0, one_time(1)))
+        decide(store.engine, UserDeleted(alice))
+        for step in range(5):
+            store.engine.maintain(NOW + 10_000 * step)
+        maybe_restart(store, restart)
+        assert store.engine.keys.find(alice) is None
+        assert store.engine.keys.find(bob) is not None
+
+    def test_a_turn_that_fails_leaves_none(self, store: Store) -> None:
+        alice, bob = register(store.engine)
+        generation = store.engine.identity.generation
+        decide(store.engine, KeysPublished(alice, generation, b"bundle", b"d" * 32, 0, one_time(1, 2)))
+        before = store.engine.keys.find(alice)
+        with pytest.raises(Undone), turn(store.engine):
+            store.engine.apply(OneTimeKeyClaimed(alice))
+            store.engine.apply(KeysPublished(bob, generation, b"bundle", b"d" * 32, 0, one_time(1, 2)))
+            raise Undone
+        assert store.engine.keys.find(alice) == before
+        assert store.engine.keys.find(bob) is None
+        assert found(store.engine, BOB).keys is KeyState.NEVER
 
 
 class TestTurns:

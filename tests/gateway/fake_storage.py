@@ -25,6 +25,7 @@ from common.storage_protocol.operations import (
     AboutServer,
     BeginUpload,
     Chunk,
+    ClaimKey,
     CommitUpload,
     Done,
     Fetch,
@@ -32,11 +33,14 @@ from common.storage_protocol.operations import (
     GetAbout,
     GetPublicKey,
     GetUploadProgress,
+    KeyClaimed,
     KeyFound,
+    KeysKept,
     ListUsers,
     MessagesStored,
     Operation,
     Outcome,
+    PublishKeys,
     Pull,
     Pulled,
     Refused,
@@ -180,6 +184,10 @@ def default_decision(operation: Operation) -> Outcome:
             return Pulled(0, 0, 0, 0, NO_MAIL)
         case Fetch():
             return Fetched(0, 0, 0, 100, NO_MAIL)
+        case PublishKeys():
+            return KeysKept(50)
+        case ClaimKey(one_time=one_time):
+            return KeyClaimed(b"bundle", b"1" * 96 if one_time else b"")
         case GetAbout():
             return AboutServer(21, 1000, 2000, 3000, 1, b"about")
         case _:

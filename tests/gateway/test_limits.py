@@ -256,3 +256,17 @@ def test_a_run_passes_as_its_messages_would_one_by_one(steps: list[tuple[int, li
         count = single.count(None)
         assert passing == run(*sizes[:count])
         assert single[count:] == ([] if beyond is None else [beyond.refused] * beyond.number)
+
+
+def test_one_time_keys_of_one_user_are_for_many() -> None:
+    settings = Settings(limit_claims=Rate(100, 1, 1), limit_claimed=Rate(5, 1, 60), limit_claims_of_pair=Rate(2, 1, 60))
+    limits = Limits(settings, bytes(32))
+    allowance = limits.connected(HERE, 0.0, with_handshake=False)
+    assert allowance is not None
+    others = [bytes([number]) * 16 for number in range(10)]
+    given = [(other, allowance.claim(other, BOB, 0.0)) for other in others for _ in range(3)]
+    # Two each, until five are given; what is refused is not charged.
+    assert [other[0] for other, is_given in given if is_given] == [0, 0, 1, 1, 2]
+    assert allowance.claim(others[2], ALICE, 0.0)
+    assert [allowance.claim(others[2], BOB, now) for now in (59.0, 60.0, 60.0)] == [False, True, False]
+    assert [allowance.claim(others[0], BOB, now) for now in (60.0, 120.0)] == [False, True]

@@ -63,9 +63,9 @@ def test_users(worker: SqliteWorker, gateway: Gateway, tmp_path: Path, capsys: p
     worker.flush()
     assert run(tmp_path, "users") == 0
     _, *lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=7) for line in lines] == [
-        ["1", "1970-01-01", "1970-01-01", "yes", "no", "0", "0", "alice"],
-        ["2", "1970-01-01", "1970-01-01", "no", "no", "2", "5", "bob the second"],
+    assert [line.split(maxsplit=8) for line in lines] == [
+        ["1", "1970-01-01", "1970-01-01", "yes", "no", "-", "0", "0", "alice"],
+        ["2", "1970-01-01", "1970-01-01", "no", "no", "-", "2", "5", "bob the second"],
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.storage_protocol.operations import MarkAuthenticated, Register, Registered, StoreMessage
+from common.storage_protocol.operations import MarkAuthenticated, PublishKeys, Register, Registered, StoreMessage
 from storage_worker import admin
 from storage_worker.server import admin_link
 from tests.storage_worker.fake_gateway import FakeGateway
@@ -39,6 +39,7 @@ def filled(folder: Path) -> tuple[WorkerProcess, bytes]:
         assert isinstance(bob, Registered)
         gateway.ask(
             MarkAuthenticated(bob.client_id),
+            PublishKeys(bob.client_id, True, False, b"bundle", bytes(range(96))),
             StoreMessage(alice.client_id, False, alice.client_id, 3, b"abc"),
             StoreMessage(alice.client_id, False, alice.client_id, 3, b"de"),
         )
@@ -62,13 +63,15 @@ def test_of_a_worker_that_runs_they_are_live(folder: Path, capsys: pytest.Captur
         "disabled": False,
         "waiting": 2,
         "bytes": 5,
+        "one_time_keys": None,
     }
     assert json.loads(lines[1])["authenticated"] is True
+    assert json.loads(lines[1])["one_time_keys"] == 1
     lines, told = printed(folder, capsys, "users")
     assert told == "admin: live numbers of the storage worker\n"
     assert [line.split() for line in lines[1:]] == [
-        ["1", today, today, "no", "no", "2", "5", "alice"],
-        ["2", today, today, "yes", "no", "0", "0", "bob"],
+        ["1", today, today, "no", "no", "-", "2", "5", "alice"],
+        ["2", today, today, "yes", "no", "1", "0", "0", "bob"],
     ]
     lines, _ = printed(folder, capsys, "stats", "--json")
     stats = json.loads(lines[0])
@@ -87,8 +90,11 @@ def test_of_a_worker_that_runs_they_are_live(folder: Path, capsys: pytest.Captur
         "accepted": 2,
         "accepted_exactly": True,
         "starts": 1,
+        "with_keys": 1,
+        "one_time_keys": 1,
     }
     lines, _ = printed(folder, capsys, "stats")
+    assert "with keys           1 users, 1 one-time keys" in lines
     assert "pending messages    2 in 1 mailboxes, 5 bytes of content" in lines
     assert worker.end() == 0
     lines, told = printed(folder, capsys, "stats", "--json")

@@ -8,6 +8,7 @@ import pytest
 
 from storage_worker import admin, admin_output, admin_store
 from storage_worker.engine.errors import StoreSuperseded
+from storage_worker.engine.postgres.schema import SCHEMA_VERSION
 from tests.postgres import PostgresServer
 from tests.storage_worker.worker_under_test import Gateway, PostgresWorker
 
@@ -36,7 +37,7 @@ def test_a_store_is_made_checked_and_upgraded(url: str, capsys: pytest.CaptureFi
     assert run("create", url) == admin.EXIT_FINAL
     assert "already: nothing was changed" in capsys.readouterr().err
     assert run("upgrade", url) == 0
-    assert capsys.readouterr().out == "The store's schema is version 1: there is nothing to do.\n"
+    assert capsys.readouterr().out == f"The store's schema is version {SCHEMA_VERSION}: there is nothing to do.\n"
     assert run("check", url, "--shard", "0/1") == 0
     assert capsys.readouterr().out.splitlines() == [
         "The server waits for no standby: what is acknowledged is on one machine's disk.",
@@ -57,7 +58,11 @@ def test_each_step_as_json(url: str, capsys: pytest.CaptureFixture[str]) -> None
     assert made.pop("store").startswith("PostgreSQL at ")
     assert made == {"type": "store-created", "schema": "messageu_0", "warnings": warnings}
     assert run("upgrade", url, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"type": "store-upgraded", "from": 1, "to": 1}
+    assert json.loads(capsys.readouterr().out) == {
+        "type": "store-upgraded",
+        "from": SCHEMA_VERSION,
+        "to": SCHEMA_VERSION,
+    }
     assert run("check", url, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"type": "check", "altered": [], "warnings": warnings}
     assert run("new-generation", url, "--json") == 0

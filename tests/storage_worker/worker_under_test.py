@@ -49,8 +49,10 @@ from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbo
 
 KEY = bytes(range(160))
 OPEN = AccountSettings()
-TO_VERSION_10 = "DROP TABLE running_time;"
-"""SQL: a store's tables as schema version 10 had them."""
+TO_VERSION_11 = "ALTER TABLE user DROP COLUMN keys; DROP TABLE published_key;"
+"""SQL: a store's tables as schema version 11 had them."""
+TO_VERSION_10 = f"{TO_VERSION_11} DROP TABLE running_time;"
+"""The same of version 10."""
 TO_VERSION_9 = f"{TO_VERSION_10} DROP TABLE block;"
 """The same of version 9."""
 TO_VERSION_8 = TO_VERSION_9 + "".join(

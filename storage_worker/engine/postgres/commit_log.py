@@ -18,6 +18,7 @@ from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
+from storage_worker.engine.postgres.published_keys import Keys
 from storage_worker.engine.postgres.remote_users import RemoteUsers
 from storage_worker.engine.postgres.send_tokens import SentTokens
 from storage_worker.engine.postgres.slots import Slots
@@ -46,8 +47,8 @@ class Part(Protocol):
 
 
 class CommitLog:
-    """Keeps the state of `queue`, `tokens`, `slots`, `users` and `blocks`. `reload` before anything
-    else.
+    """Keeps the state of `queue`, `tokens`, `slots`, `users`, `blocks` and `keys`. `reload` before
+    anything else.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class CommitLog:
         slots: Slots,
         users: UserRegistry | RemoteUsers,
         blocks: BlockLists,
+        keys: Keys,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -65,7 +67,8 @@ class CommitLog:
         self._slots = slots
         self._users = users
         self._blocks = blocks
-        self._parts: tuple[Part, ...] = (blocks, users, queue, tokens, slots)
+        self._keys = keys
+        self._parts: tuple[Part, ...] = (blocks, keys, users, queue, tokens, slots)
         self._records: list[Record] = []
         self._number = 0
         """The last turn's."""
@@ -128,6 +131,7 @@ class CommitLog:
             or self._turns >= MOST_TURNS
             or self._queue.has_dead_bodies
             or self._users.has_news
+            or self._keys.is_due
             or not 0 <= now_ms - since < FLUSH_AFTER_MS
         )
 
@@ -156,6 +160,7 @@ class CommitLog:
         self._slots.write()
         self._users.write()
         self._blocks.write()
+        self._keys.write()
         self._database.change(statements.EMPTY_JOURNAL, self._number)
         return dead
 
@@ -167,4 +172,5 @@ class CommitLog:
         self._slots.written()
         self._users.written()
         self._blocks.written()
+        self._keys.written()
         self._queue.written(dead)

@@ -10,7 +10,7 @@ Exposure: users choose when they go, and how much there is of them.
       ──▶ all that the journal has is taken in: from here on nothing new comes of this user
       ──▶ `STEP` pages of mail at a time, then their contents
       ──▶ of several shards, the directory waits here until the others have nothing of the user
-      ──▶ one transaction: tokens, the user, and in place of the id its SHA-256
+      ──▶ one transaction: tokens, published keys, the user, and in place of the id its SHA-256
 """
 
 from typing import Final
@@ -24,6 +24,7 @@ from storage_worker.engine.postgres.blobs import Blobs
 from storage_worker.engine.postgres.commit_log import CommitLog
 from storage_worker.engine.postgres.database import Database
 from storage_worker.engine.postgres.mail_pages import MailPages
+from storage_worker.engine.postgres.published_keys import Keys
 from storage_worker.engine.postgres.remote_users import RemoteUsers
 from storage_worker.engine.postgres.slots import Slots
 from storage_worker.engine.postgres.users import UserRegistry
@@ -49,6 +50,7 @@ class DeletedUsers:
         pages: MailPages,
         slots: Slots,
         users: UserRegistry | RemoteUsers,
+        keys: Keys,
         *,
         is_audited: bool,
     ) -> None:
@@ -60,6 +62,7 @@ class DeletedUsers:
         self._pages = pages
         self._slots = slots
         self._users = users
+        self._keys = keys
         self._rows = users.deleted_rows()
         self._elsewhere: list[int] = []
         """Users of whom nothing is left here but what tells other shards that they are gone."""
@@ -96,8 +99,11 @@ class DeletedUsers:
             waits = len(deleted) < STEP and self._users.waits_for_others(row)
             if len(deleted) < STEP and not waits:
                 self._database.change(statements.FORGET_TOKENS, row)
+                bundle = self._keys.forget_user(row)
                 client_id = self._users.forget_deleted(row)
                 self._slots.forget_answers_with(client_id)
+                if bundle:
+                    self._slots.forget_answers_with(bundle)
                 dead = self._log.write(now_ms)
                 # Afterwards nobody knows the id any more. So the line comes again where this
                 # transaction fails, or the process is killed here, and is never left out.

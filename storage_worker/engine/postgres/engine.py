@@ -29,6 +29,7 @@ from storage_worker.engine.postgres.deletion import DeletedUsers
 from storage_worker.engine.postgres.directory import Directory
 from storage_worker.engine.postgres.invitations import Invitations
 from storage_worker.engine.postgres.mail_pages import MailPages
+from storage_worker.engine.postgres.published_keys import Keys
 from storage_worker.engine.postgres.remote_users import RemoteUsers
 from storage_worker.engine.postgres.running_time import RunningTime
 from storage_worker.engine.postgres.schema import Place
@@ -96,18 +97,20 @@ class PostgresEngine:
         self.blocks = BlockLists(database)
         self.users: UserRegistry | RemoteUsers
         if shared.directory is None:
-            self.users = UserRegistry(database, self.blocks, shared.place.shards)
+            self.keys = Keys(database, opened.generation)
+            self.users = UserRegistry(database, self.blocks, self.keys, shared.place.shards)
         else:
             state = shared.directory.state()
             self.identity = Identity(opened.server_id, state.generation, *shared.place)
-            self.users = RemoteUsers(database, shared.directory, self.blocks, shared.place.number, state)
+            self.keys = Keys(database, state.generation)
+            self.users = RemoteUsers(database, shared.directory, self.blocks, self.keys, shared.place.number, state)
         self.invitations = Invitations(database)
         self.running_time = RunningTime(database)
         self.mailboxes = MessageQueue(self._pages, self.blobs, self.users)
         self.tokens = SentTokens(database)
         self.slots = Slots(database)
-        self._parts = (self.blocks, self.users, self.mailboxes, self.tokens, self.slots)
-        self.log = CommitLog(database, self.mailboxes, self.tokens, self.slots, self.users, self.blocks)
+        self._parts = (self.blocks, self.keys, self.users, self.mailboxes, self.tokens, self.slots)
+        self.log = CommitLog(database, self.mailboxes, self.tokens, self.slots, self.users, self.blocks, self.keys)
         self.log.reload()
         self._drop_lost(now_ms)
         self._flush(now_ms)
@@ -119,6 +122,7 @@ class PostgresEngine:
             self._pages,
             self.slots,
             self.users,
+            self.keys,
             is_audited=shared.directory is None,
         )
 
@@ -271,6 +275,7 @@ class PostgresEngine:
             accepted_exactly=True,
             unused_bytes=0,
             starts=self._starts,
+            **dict(zip(("with_keys", "one_time_keys"), self.keys.totals(), strict=True)),
         )
 
     @property

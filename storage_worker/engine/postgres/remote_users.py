@@ -20,8 +20,9 @@ from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
 from storage_worker.engine.postgres.directory import Directory, State
-from storage_worker.engine.records import Record, SenderBlocked, UserRegistered, UserSeen
-from storage_worker.engine.values import Account, Deletion, User
+from storage_worker.engine.postgres.published_keys import Keys
+from storage_worker.engine.records import KeysPublished, Record, SenderBlocked, UserRegistered, UserSeen
+from storage_worker.engine.values import Account, Deletion, KeyState, User
 
 REMEMBERED: Final = 100_000
 LOOK_EVERY_MS: Final = 1_000
@@ -30,8 +31,17 @@ LOOK_EVERY_MS: Final = 1_000
 class RemoteUsers:
     """Of shard `number`. `state`: of the directory, when the shard was opened."""
 
-    def __init__(self, database: Database, directory: Directory, blocks: BlockLists, number: int, state: State) -> None:
+    def __init__(
+        self,
+        database: Database,
+        directory: Directory,
+        blocks: BlockLists,
+        keys: Keys,
+        number: int,
+        state: State,
+    ) -> None:
         self._database = database
+        self._keys = keys
         self._directory = directory
         self._blocks = blocks
         self._number = number
@@ -70,6 +80,8 @@ class RemoteUsers:
                     self._by_row[user].seen = day
             case SenderBlocked(user) if user in self._by_row:
                 self._by_row[user].blocks = True
+            case KeysPublished(user) if user in self._by_row:
+                self._by_row[user].keys = KeyState.KEPT
             case _:
                 pass
 
@@ -140,7 +152,8 @@ class RemoteUsers:
         user = self.known.get(client_id)
         if user is None:
             for row, proven, seen, disabled in [found[1:] for found in self._directory.users([client_id])]:
-                user = self._remember(client_id, row, proven, seen, disabled, self._blocks.any_of(row))
+                keys = self._keys.states([row])[row]
+                user = self._remember(client_id, row, proven, seen, disabled, self._blocks.any_of(row), keys)
         return user
 
     def expect(self, client_ids: Iterable[bytes]) -> None:
@@ -155,17 +168,27 @@ class RemoteUsers:
             return
         rows = [row for _client_id, row, *_rest in found]
         blockers = {row for (row,) in self._database.rows(statements.BLOCKERS, rows)} if rows else set()
+        keys = self._keys.states(rows) if rows else {}
         for client_id, row, proven, seen, disabled in found:
             blocks = row in blockers or self._blocks.any_unwritten(row)
-            self._remember(client_id, row, proven, seen, disabled, blocks)
+            self._remember(client_id, row, proven, seen, disabled, blocks, keys[row])
 
     def _remember(
-        self, client_id: bytes, row: int, proven: bool, seen: int | None, disabled: bool, blocks: bool
+        self,
+        client_id: bytes,
+        row: int,
+        proven: bool,
+        seen: int | None,
+        disabled: bool,
+        blocks: bool,
+        keys: KeyState,
     ) -> User:
         if len(self.known) >= REMEMBERED:
             self._forget_known()
         day = self._seen.get(row, self._unreported.get(row, -1 if seen is None else seen))
-        user = self.known[client_id] = self._by_row[row] = User(row, client_id, proven, blocks, day, disabled)
+        user = self.known[client_id] = self._by_row[row] = User(
+            row, client_id, proven, blocks, day, disabled, keys=keys
+        )
         return user
 
     def row_of(self, client_id: bytes) -> int:

@@ -16,10 +16,22 @@ from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.connection import Connection
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 ENCODING: Final = "UTF8"
 
-TABLES: Final = """
+_PUBLISHED_KEYS: Final = """
+-- With what others begin a conversation under the modern cipher suite.
+CREATE TABLE published_key (
+    account bigint PRIMARY KEY,
+    generation bigint NOT NULL,        -- of the store when it was published: in another one none is given out
+    digest bytea NOT NULL,             -- SHA-256 of the last publication
+    bundle bytea,                      -- NULL: it was removed
+    one_time bytea NOT NULL            -- one-time keys of 96 bytes, the oldest first
+) WITH (toast_tuple_target = 128);
+ALTER TABLE published_key ALTER COLUMN bundle SET STORAGE EXTERNAL;
+ALTER TABLE published_key ALTER COLUMN one_time SET STORAGE EXTERNAL;
+"""
+TABLES: Final = f"""
 CREATE TABLE owner (
     id bigint PRIMARY KEY CHECK (id = 1),
     epoch bigint NOT NULL              -- of the worker that has the shard: who has an earlier one writes nothing
@@ -141,9 +153,10 @@ CREATE TABLE running_time (
 ALTER TABLE mail_page ALTER COLUMN entries SET STORAGE EXTERNAL;
 ALTER TABLE blob_piece ALTER COLUMN data SET STORAGE EXTERNAL;
 ALTER TABLE journal ALTER COLUMN records SET STORAGE EXTERNAL;
+{_PUBLISHED_KEYS}
 """
 
-UPGRADES: Final[Mapping[int, str]] = {}
+UPGRADES: Final[Mapping[int, str]] = {1: _PUBLISHED_KEYS}
 """From a version to the next one: the statements."""
 
 

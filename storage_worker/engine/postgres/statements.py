@@ -108,9 +108,15 @@ BLOB_SIZES: Final = "SELECT blob, sum(octet_length(data))::bigint FROM blob_piec
 
 # --- users
 
-FIND_USER: Final = "SELECT id, proven, told, seen, disabled FROM account WHERE client_id = $1 AND NOT deleted"
+FIND_USER: Final = (
+    "SELECT id, proven, told, seen, disabled, "
+    "(SELECT bundle IS NOT NULL FROM published_key WHERE published_key.account = account.id) "
+    "FROM account WHERE client_id = $1 AND NOT deleted"
+)
 FIND_USERS: Final = (
-    "SELECT client_id, id, proven, told, seen, disabled, EXISTS (SELECT 1 FROM block WHERE block.account = account.id) "
+    "SELECT client_id, id, proven, told, seen, disabled, "
+    "EXISTS (SELECT 1 FROM block WHERE block.account = account.id), "
+    "(SELECT bundle IS NOT NULL FROM published_key WHERE published_key.account = account.id) "
     "FROM account WHERE client_id = ANY($1::bytea[]) AND NOT deleted"
 )
 ROW_OF: Final = "SELECT id FROM account WHERE client_id = $1"
@@ -149,8 +155,10 @@ PAGE_OF_USERS: Final = (
     "SELECT id, client_id, name FROM account WHERE id > $1 AND id <= $2 AND NOT deleted ORDER BY id LIMIT $3"
 )
 ACCOUNTS: Final = (
-    "SELECT id, client_id, name, proven, registered, seen, disabled FROM account "
-    "WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2"
+    "SELECT id, client_id, name, proven, registered, seen, disabled, "
+    "(SELECT CASE WHEN generation = $3 THEN octet_length(one_time) / 96 ELSE 0 END::bigint FROM published_key "
+    "WHERE published_key.account = account.id AND bundle IS NOT NULL) "
+    "FROM account WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2"
 )
 COUNT_PROVEN: Final = "SELECT count(*) FROM account WHERE proven AND NOT deleted"
 PROVEN_OF: Final = "SELECT id, proven FROM account WHERE id = ANY($1::bigint[])"
@@ -212,6 +220,22 @@ DROP_BLOCKS: Final = (
     "WHERE block.account = gone.account AND block.sender = gone.sender"
 )
 FORGET_BLOCKS: Final = "DELETE FROM block WHERE account = $1 OR sender = $1"
+
+FIND_KEYS: Final = (
+    "SELECT bundle, digest, generation, one_time FROM published_key WHERE account = $1 AND bundle IS NOT NULL"
+)
+WRITE_KEYS: Final = (
+    "INSERT INTO published_key (account, generation, digest, bundle, one_time) "
+    "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[]) "
+    "ON CONFLICT (account) DO UPDATE SET generation = excluded.generation, digest = excluded.digest, "
+    "bundle = excluded.bundle, one_time = excluded.one_time"
+)
+KEY_STATES: Final = "SELECT account, bundle IS NOT NULL FROM published_key WHERE account = ANY($1::bigint[])"
+FORGET_KEYS: Final = "DELETE FROM published_key WHERE account = $1"
+KEYS_OF_ALL: Final = (
+    "SELECT count(*), coalesce(sum(CASE WHEN generation = $1 THEN octet_length(one_time) ELSE 0 END), 0)::bigint "
+    "FROM published_key WHERE bundle IS NOT NULL AND NOT account = ANY($2::bigint[])"
+)
 
 FIND_SENT: Final = (
     "SELECT sequence, sender, token, recipient, kind, digest, accepted_at FROM sent_token "

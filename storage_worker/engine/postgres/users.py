@@ -14,7 +14,9 @@ from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
+from storage_worker.engine.postgres.published_keys import Keys
 from storage_worker.engine.records import (
+    KeysPublished,
     Record,
     SenderBlocked,
     UserAuthenticated,
@@ -23,7 +25,7 @@ from storage_worker.engine.records import (
     UserRegistered,
     UserSeen,
 )
-from storage_worker.engine.values import Account, Deletion, User
+from storage_worker.engine.values import Account, Deletion, KeyState, User
 
 USERS_PER_PAGE: Final = 500
 REMEMBERED: Final = 100_000
@@ -32,9 +34,10 @@ REMEMBERED: Final = 100_000
 class UserRegistry:
     """Makes, finds and lists users. `register` runs inside a transaction."""
 
-    def __init__(self, database: Database, blocks: BlockLists, shards: int = 1) -> None:
+    def __init__(self, database: Database, blocks: BlockLists, keys: Keys, shards: int = 1) -> None:
         self._database = database
         self._blocks = blocks
+        self._keys = keys
         self._shards = shards
         self._unpublished = False
         self._told: set[int] = set()
@@ -90,6 +93,8 @@ class UserRegistry:
                     del self.known[gone.client_id]
             case SenderBlocked(user) if user in self._by_row:
                 self._by_row[user].blocks = True
+            case KeysPublished(user) if user in self._by_row:
+                self._by_row[user].keys = KeyState.KEPT
             case _:
                 pass
 
@@ -150,8 +155,8 @@ class UserRegistry:
         if user is None:
             found = self._database.find(statements.FIND_USER, client_id)
             if found is not None:
-                row, proven, told, seen, disabled = found
-                user = self._remember(client_id, row, proven, told, seen, disabled, self._blocks.any_of(row))
+                row, proven, told, seen, disabled, keys = found
+                user = self._remember(client_id, row, proven, told, seen, disabled, self._blocks.any_of(row), keys)
         return user
 
     def expect(self, client_ids: Iterable[bytes]) -> None:
@@ -159,12 +164,20 @@ class UserRegistry:
         unknown = [client_id for client_id in client_ids if client_id not in self.known]
         if unknown:
             for found in self._database.rows(statements.FIND_USERS, unknown):
-                client_id, row, proven, told, seen, disabled, blocks = found
+                client_id, row, proven, told, seen, disabled, blocks, keys = found
                 blocks = blocks or self._blocks.any_unwritten(row)
-                self._remember(client_id, row, proven, told, seen, disabled, blocks)
+                self._remember(client_id, row, proven, told, seen, disabled, blocks, keys)
 
     def _remember(
-        self, client_id: bytes, row: int, proven: bool, told: bool, seen: int | None, disabled: bool, blocks: bool
+        self,
+        client_id: bytes,
+        row: int,
+        proven: bool,
+        told: bool,
+        seen: int | None,
+        disabled: bool,
+        blocks: bool,
+        keys: bool | None,
     ) -> User | None:
         if row in self._deleted:
             return None
@@ -178,6 +191,7 @@ class UserRegistry:
             self._seen.get(row, -1 if seen is None else seen),
             self._disabled.get(row, disabled),
             told or row in self._told or self._shards == 1,
+            self._keys.state_of(row, keys),
         )
         return user
 
@@ -246,7 +260,9 @@ class UserRegistry:
 
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         """At most so many users with a row above `after`, in order."""
-        rows = self._database.rows(statements.ACCOUNTS, after, most + len(self._deleted))
+        generation = self._keys.generation
+        rows = self._database.rows(statements.ACCOUNTS, after, most + len(self._deleted), generation)
+        unwritten = self._keys.counts()
         found = [
             Account(
                 row,
@@ -256,8 +272,9 @@ class UserRegistry:
                 registered,
                 self._seen.get(row, seen),
                 bool(self._disabled.get(row, disabled)),
+                unwritten.get(row, keys),
             )
-            for row, client_id, name, proven, registered, seen, disabled in rows
+            for row, client_id, name, proven, registered, seen, disabled, keys in rows
             if row not in self._deleted
         ]
         return found[:most]

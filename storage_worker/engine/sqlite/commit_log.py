@@ -29,6 +29,7 @@ from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.log_epochs import next_log_epoch
+from storage_worker.engine.sqlite.published_keys import Keys
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots, newest
 from storage_worker.engine.sqlite.users import UserRegistry
@@ -49,8 +50,8 @@ loop does it.
 
 
 class CommitLog:
-    """Keeps the state of `queue`, `tokens`, `slots`, `users` and `blocks`; `random_bytes(n)` gives
-    random bytes. `reload` before anything else.
+    """Keeps the state of `queue`, `tokens`, `slots`, `users`, `blocks` and `keys`;
+    `random_bytes(n)` gives random bytes. `reload` before anything else.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class CommitLog:
         slots: Slots,
         users: UserRegistry,
         blocks: BlockLists,
+        keys: Keys,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -72,6 +74,7 @@ class CommitLog:
         self._slots = slots
         self._users = users
         self._blocks = blocks
+        self._keys = keys
         self._records: list[Record] = []
         self._waiting_since: int | None = None
         self._unrecorded: list[BatchApplied] = []
@@ -99,7 +102,7 @@ class CommitLog:
         `StoreFailed`.
         """
         self._records.clear()
-        parts = (self._blocks, self._users, self._queue, self._tokens, self._slots)
+        parts = (self._blocks, self._keys, self._users, self._queue, self._tokens, self._slots)
         for part in parts:
             part.forget()
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
@@ -152,7 +155,7 @@ class CommitLog:
             for payload in run:
                 for record in decode_records(payload):
                     if not number or type(record) is not BatchApplied:
-                        for part in (self._blocks, self._users, self._queue, self._tokens, self._slots):
+                        for part in (self._blocks, self._keys, self._users, self._queue, self._tokens, self._slots):
                             part.replay(record)
         self.flush(now_ms, in_journal=False)
         return sum([len(run) for run in runs]), max(len(runs) - 1, 0)
@@ -208,6 +211,7 @@ class CommitLog:
             or self._queue.unflushed_messages >= MOST_UNFLUSHED_MESSAGES
             or self._queue.has_dead_bodies
             or self._users.has_news
+            or self._keys.is_due(now_ms - since)
             or not 0 <= now_ms - since < FLUSH_AFTER_MS
         )
 
@@ -256,6 +260,7 @@ class CommitLog:
         self._slots.write()
         self._users.write()
         self._blocks.write()
+        self._keys.write()
         self._next_log_epoch = log_epoch
         self._database.execute("UPDATE store SET era = ?", (log_epoch,))
 
@@ -272,3 +277,4 @@ class CommitLog:
         self._slots.written()
         self._users.written()
         self._blocks.written()
+        self._keys.written()

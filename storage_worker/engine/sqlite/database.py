@@ -244,7 +244,9 @@ class Database:
                 self._run(schema.UPGRADE_FROM_8).fetchall()
             if version < 10:
                 self._run(schema.UPGRADE_FROM_9).fetchall()
-            self._run(schema.UPGRADE_FROM_10).fetchall()
+            if version < 11:
+                self._run(schema.UPGRADE_FROM_10).fetchall()
+            self._run(schema.UPGRADE_FROM_11).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:

@@ -13,7 +13,7 @@ Exposure: users choose when they go, and how much there is of them.
     `UserDeleted` in the journal, or the mark of `scripts/admin` in the table
       ──▶ all that the journal has is taken in: from here on nothing new comes of this user
       ──▶ `STEP` pages of mail at a time, then their files
-      ──▶ one transaction: tokens, the user, and in place of the id its SHA-256
+      ──▶ one transaction: tokens, published keys, the user, and in place of the id its SHA-256
       ──▶ the first time: the pages that were free already, `FREE_BYTES` at a time
       ──▶ the journal's files are overwritten, SQLite's log is cut
 
@@ -33,6 +33,7 @@ from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.published_keys import Keys
 from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.users import UserRegistry
 
@@ -62,6 +63,7 @@ class DeletedUsers:
         queue: MessageQueue,
         slots: Slots,
         users: UserRegistry,
+        keys: Keys,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -70,6 +72,7 @@ class DeletedUsers:
         self._queue = queue
         self._slots = slots
         self._users = users
+        self._keys = keys
         self._pages = MailPages(database)
         self._settled: set[int] = set()
         """Rows of users of whom the journal has nothing."""
@@ -159,8 +162,11 @@ class DeletedUsers:
 
     def _finish(self, row: int, now_ms: int) -> bytes:
         self._database.execute("DELETE FROM sent_token WHERE sender = ?", (row,))
+        bundle = self._keys.forget_user(row)
         client_id = self._users.forget_deleted(row)
         self._slots.forget_answers_with(client_id)
+        if bundle:
+            self._slots.forget_answers_with(bundle)
         # The journal has no answers with the id in it then, of which the slots would be made anew.
         self._log.write(now_ms)
         return client_id

@@ -25,8 +25,10 @@ from storage_worker.engine.records import (
     InvitationMade,
     InvitationRevoked,
     InvitationUsed,
+    KeysPublished,
     MailRemoved,
     MessageAccepted,
+    OneTimeKeyClaimed,
     RunningNoted,
     SenderBlocked,
     SequenceUsed,
@@ -49,6 +51,7 @@ from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.maintenance import Upkeep
 from storage_worker.engine.sqlite.online_backup import OnlineBackup
+from storage_worker.engine.sqlite.published_keys import Keys
 from storage_worker.engine.sqlite.running_time import RunningTime
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots
@@ -107,14 +110,15 @@ class SqliteEngine:
         self.blobs = blobs
         with database.reading():
             self.blocks = BlockLists(database)
-            self.users = UserRegistry(database, self.blocks)
+            self.keys = Keys(database, identity.generation)
+            self.users = UserRegistry(database, self.blocks, self.keys)
             self.invitations = Invitations(database)
             self.running_time = RunningTime(database)
             self.mailboxes = MessageQueue(MailPages(database), blobs, self.users)
             self.tokens = SentTokens(database)
             self.slots = Slots(database)
         self.log = CommitLog(
-            database, journal, random_bytes, self.mailboxes, self.tokens, self.slots, self.users, self.blocks
+            database, journal, random_bytes, self.mailboxes, self.tokens, self.slots, self.users, self.blocks, self.keys
         )
         self._appliers: dict[type, Callable[[Any], object]] = {
             MessageAccepted: self.mailboxes.accept,
@@ -127,11 +131,15 @@ class SqliteEngine:
             UserDisabled: self.users.disable,
             SequenceUsed: self.mailboxes.use_up,
             SenderBlocked: self._block,
+            KeysPublished: self._publish,
+            OneTimeKeyClaimed: self.keys.replay,
         }
         with database.reading():
             self.log.recover(now_ms)
             self._drop_lost(now_ms)
-            self._deleted = DeletedUsers(database, journal, blobs, self.log, self.mailboxes, self.slots, self.users)
+            self._deleted = DeletedUsers(
+                database, journal, blobs, self.log, self.mailboxes, self.slots, self.users, self.keys
+            )
 
     def _drop_lost(self, now_ms: int) -> None:
         lost, removed = self.mailboxes.match_files()
@@ -207,6 +215,10 @@ class SqliteEngine:
         self.blocks.set(record)
         self.users.blocks_somebody(record)
 
+    def _publish(self, record: KeysPublished) -> None:
+        self.keys.replay(record)
+        self.users.has_published(record)
+
     def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
         """Decide, number and apply a run of messages without tokens; also returns the bytes
         accepted.
@@ -273,6 +285,7 @@ class SqliteEngine:
             accepted(self._database).exact,
             self._database.unused_bytes(),
             self._starts,
+            *self.keys.totals(),
         )
 
     @property

@@ -25,6 +25,7 @@ from storage_worker.engine.sqlite.folder import BLOBS_NAME, GENERATION_NAME, JOU
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
 from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.published_keys import Keys
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.store_identity import GenerationFile, marked_length, new_generation, note_marks
@@ -64,10 +65,11 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
     try:
         with database.reading():
             blocks = BlockLists(database)
-            users = UserRegistry(database, blocks)
+            keys = Keys(database, generation)
+            users = UserRegistry(database, blocks, keys)
             queue = MessageQueue(MailPages(database), blobs, users)
             tokens, slots = SentTokens(database), Slots(database)
-            log = CommitLog(database, journal, random_bytes, queue, tokens, slots, users, blocks)
+            log = CommitLog(database, journal, random_bytes, queue, tokens, slots, users, blocks, keys)
             records, gaps = log.salvage(now_ms)
         fail_points.reach(FailPoint.RECOVERY_TAKEN_IN)
         # Until then a start refuses a file that was cut or zeros, and this command is run again.

@@ -7,7 +7,7 @@ Exposure: none.
 
 from typing import Final
 
-VERSION: Final = 11
+VERSION: Final = 12
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
@@ -54,6 +54,16 @@ _RUNNING_TIME: Final = """
 -- `hours`: so many storage workers had run with --inactive-days when the clock last showed this day (since 1970, UTC).
 CREATE TABLE running_time (day INTEGER PRIMARY KEY, hours INTEGER NOT NULL) STRICT;
 """
+_PUBLISHED_KEYS: Final = """
+-- With what others begin a conversation under the modern cipher suite.
+CREATE TABLE published_key (
+    user INTEGER PRIMARY KEY,
+    generation INTEGER NOT NULL,   -- of the store when it was published: in another one none is given out
+    digest BLOB NOT NULL,          -- SHA-256 of the last publication
+    bundle BLOB,                   -- NULL: an operator has removed it
+    one_time BLOB NOT NULL         -- one-time keys of 96 bytes, the oldest first
+) STRICT;
+"""
 TALLY: Final = """
 -- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
 -- without it. Where one did, `counted_to` is not the store's sequence, and what is counted from then on is not `exact`.
@@ -86,10 +96,12 @@ CREATE TABLE user (
     deleted INTEGER NOT NULL DEFAULT 0, -- 1: no user any more; what there is of them is being deleted
     registered INTEGER,                 -- day, since 1970, UTC; NULL: before days were noted
     seen INTEGER,                       -- the last day on which they asked for something; NULL: the same
-    disabled INTEGER NOT NULL DEFAULT 0 -- 1: nothing is done for them, and what is sent to them is kept
+    disabled INTEGER NOT NULL DEFAULT 0, -- 1: nothing is done for them, and what is sent to them is kept
+    keys INTEGER                        -- one-time keys in `published_key`; -1: it was removed; NULL: never published
 ) STRICT;
 {_NAME_LOOK}
 {_BLOCK}
+{_PUBLISHED_KEYS}
 -- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
 -- one message, and its content is the file of that number.
 CREATE TABLE mail_page (
@@ -182,4 +194,9 @@ PRAGMA user_version = 10;
 UPGRADE_FROM_10: Final = f"""
 {_RUNNING_TIME}
 PRAGMA user_version = 11;
+"""
+UPGRADE_FROM_11: Final = f"""
+ALTER TABLE user ADD COLUMN keys INTEGER;
+{_PUBLISHED_KEYS}
+PRAGMA user_version = 12;
 """

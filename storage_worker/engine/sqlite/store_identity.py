@@ -176,6 +176,8 @@ def open_store(
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
         # In the same stroke: a start that is killed before begins the generation again.
         database.execute("DROP TABLE IF EXISTS copy")
+        if generation != before.generation:
+            _forget_counts(database)
     _note(file, facts)
     return facts
 
@@ -338,8 +340,18 @@ def new_generation(database: Database, file: StoreIdentityFile, now_ms: int) -> 
     generation = max(now_ms, facts.generation + 1)
     with database.transaction():
         database.execute("UPDATE store SET generation = ?", (generation,))
+        _forget_counts(database)
     record_progress(database, file)
     return generation
+
+
+def _forget_counts(database: Database) -> None:
+    """Inside a transaction: the generation is another one, in which no one-time key is given
+    out.
+    """
+    # An operator's command may come before a worker has brought the store over.
+    if database.is_current:
+        database.execute("UPDATE user SET keys = 0 WHERE keys > 0")
 
 
 def _note(file: StoreIdentityFile, facts: StoreIdentity) -> None:

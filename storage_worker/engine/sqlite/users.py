@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.records import (
+    KeysPublished,
     Record,
     SenderBlocked,
     UserAuthenticated,
@@ -26,7 +27,8 @@ from storage_worker.engine.records import (
 )
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.values import Account, Deletion, User
+from storage_worker.engine.sqlite.published_keys import Keys
+from storage_worker.engine.values import Account, Deletion, KeyState, User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
@@ -40,6 +42,13 @@ class KeptName(NamedTuple):
     goes_on: bool
 
 
+def _state_of(keys: int | None) -> KeyState:
+    """What the column says."""
+    if keys is None:
+        return KeyState.NEVER
+    return KeyState.KEPT if keys >= 0 else KeyState.REMOVED
+
+
 def digest_of(client_id: bytes) -> bytes:
     """What is kept of a deleted user's id. An id has 122 random bits, so it can't be guessed from
     this.
@@ -50,9 +59,10 @@ def digest_of(client_id: bytes) -> bytes:
 class UserRegistry:
     """Makes, finds and lists users. `register` runs inside a transaction."""
 
-    def __init__(self, database: Database, blocks: BlockLists) -> None:
+    def __init__(self, database: Database, blocks: BlockLists, keys: Keys) -> None:
         self._database = database
         self._blocks = blocks
+        self._keys = keys
         self._newly_authenticated: set[int] = set()
         self._newly_deleted: set[int] = set()
         self._newly_seen: dict[int, int] = {}
@@ -96,6 +106,8 @@ class UserRegistry:
             self.disable(record)
         elif isinstance(record, SenderBlocked):
             self.blocks_somebody(record)
+        elif isinstance(record, KeysPublished):
+            self.has_published(record)
 
     @property
     def has_news(self) -> bool:
@@ -136,11 +148,11 @@ class UserRegistry:
 
     def _look_up(self, client_id: bytes) -> User | None:
         found = self._database.find(
-            "SELECT row, proven, seen, disabled FROM user WHERE client_id = ? AND NOT deleted", (client_id,)
+            "SELECT row, proven, seen, disabled, keys FROM user WHERE client_id = ? AND NOT deleted", (client_id,)
         )
         if found is None or found[0] in self._newly_deleted:
             return None
-        row, proven, seen, disabled = found
+        row, proven, seen, disabled, keys = found
         if len(self.known) >= REMEMBERED:
             self._forget_known()
         user = self.known[client_id] = User(
@@ -150,6 +162,7 @@ class UserRegistry:
             self._blocks.any_of(row),
             self._newly_seen.get(row, -1 if seen is None else seen),
             self._newly_disabled.get(row, bool(disabled)),
+            keys=KeyState.KEPT if row in self._keys.unwritten else _state_of(keys),
         )
         self._by_row[user.row] = user
         return user
@@ -282,6 +295,12 @@ class UserRegistry:
         if user is not None:
             user.blocks = True
 
+    def has_published(self, record: KeysPublished) -> None:
+        """From now on the user has keys."""
+        user = self._by_row.get(record.user)
+        if user is not None:
+            user.keys = KeyState.KEPT
+
     def last_row(self) -> int:
         """The row of the user who registered last; 0 for none."""
         last: int = self._database.row("SELECT coalesce(max(row), 0) FROM user")[0]
@@ -319,10 +338,11 @@ class UserRegistry:
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         """At most `most` users with a row above `after`, in order."""
         rows = self._database.execute(
-            "SELECT row, client_id, name, proven, registered, seen, disabled FROM user "
+            "SELECT row, client_id, name, proven, registered, seen, disabled, keys FROM user "
             "WHERE row > ? AND NOT deleted ORDER BY row LIMIT ?",
             (after, most + len(self._newly_deleted)),
         )
+        unwritten = self._keys.counts()
         found = [
             Account(
                 row,
@@ -332,8 +352,9 @@ class UserRegistry:
                 registered,
                 self._newly_seen.get(row, seen),
                 self._newly_disabled.get(row, bool(disabled)),
+                unwritten.get(row, None if keys is None or keys < 0 else keys),
             )
-            for row, client_id, name, proven, registered, seen, disabled in rows
+            for row, client_id, name, proven, registered, seen, disabled, keys in rows
             if row not in self._newly_deleted
         ]
         return found[:most]

@@ -54,6 +54,9 @@ FIELDS: dict[object, st.SearchStrategy[object]] = {
     ops.Id | None: st.none() | ids,
     ops.Key: keys,
     ops.Name: names,
+    ops.Bundle: st.binary(min_size=1, max_size=100),
+    ops.OneTimeKeys: blobs,
+    ops.OneTimeKey: st.binary(max_size=96),
     ops.U8: u8,
     ops.U16: u16,
     ops.U32: u32,
@@ -260,5 +263,6 @@ def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
         "Register", "StoreMessage", "StoreMessages", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
-        "Release", "MarkAuthenticated", "DeleteAccount", "SetBlock", "Forget",
+        "Release", "MarkAuthenticated", "DeleteAccount", "SetBlock", "PublishKeys",
+        "ClaimKey", "Forget",
     }  # fmt: skip

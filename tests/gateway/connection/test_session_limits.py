@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from common.client_protocol.requests import (
+    ClaimKeyRequest,
     HelloRequest,
     ListUsersRequest,
     ProveRequest,
@@ -20,6 +21,8 @@ from common.client_protocol.responses import REASON
 from common.client_protocol.versions import EXTENSION_VERSION, Feature
 from common.storage_protocol.operations import (
     BeginUpload,
+    ClaimKey,
+    KeyClaimed,
     ListUsers,
     Register,
     StoreMessage,
@@ -244,3 +247,25 @@ def test_who_is_refused_lets_others_have_their_turn(make: Callable[..., Scene]) 
     assert scene.session in scene.context.turns.waiting
     assert heard(scene.say()) == [too_fast(4)] * 50
     assert scene.session not in scene.context.turns.waiting
+
+
+def test_claims_beyond_a_limit_are_answered_without_a_one_time_key(make: Callable[..., Scene]) -> None:
+    scene = make(limit_claims=Rate(3, 1, 4), limit_claims_of_pair=Rate(2, 1, 60))
+    scene.storage.decide = lambda operation: (
+        KeyClaimed(b"bundle", b"") if isinstance(operation, ClaimKey) else knows_alice(operation)
+    )
+    sign_in(scene)
+
+    def asked_with_one_time_keys(*subjects: ClientId) -> list[bool]:
+        before = len(scene.storage.asked_for(ClaimKey))
+        claims = b"".join(encode(ClaimKeyRequest(ALICE, subject)) for subject in subjects)
+        assert heard(scene.say(claims)) == [2145] * len(subjects)
+        claims_there = scene.storage.asked_for(ClaimKey)[before:]
+        return [claim.one_time for claim in claims_there if isinstance(claim, ClaimKey)]
+
+    carol, dave = ClientId(b"c" * 16), ClientId(b"d" * 16)
+    assert asked_with_one_time_keys(BOB, BOB, BOB, carol, dave, carol) == [True, True, False, True, False, False]
+    scene.pass_time(4)
+    assert asked_with_one_time_keys(BOB, dave, dave) == [False, True, False]
+    scene.pass_time(60)
+    assert asked_with_one_time_keys(BOB, BOB) == [True, False]

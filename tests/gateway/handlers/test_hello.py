@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 
 from common.client_protocol.requests import HelloRequest, PullRequest
+from common.client_protocol.versions import SERVER_FEATURES
 from common.storage_protocol.operations import (
     Refused,
 )
@@ -15,7 +16,7 @@ from tests.gateway.harness import Gate
 
 def test_hello_tells_what_the_worker_told(gate: Gate) -> None:
     payload = greet(gate.peer())
-    assert struct.unpack("<IIII16sQ32s", payload) == (1, 91, 1024**3 + 21, 0, SERVER_ID, 7, NONCE)
+    assert struct.unpack("<IIII16sQ32s", payload) == (1, SERVER_FEATURES, 1024**3 + 21, 0, SERVER_ID, 7, NONCE)
 
 
 def test_an_unknown_extension_version_gets_ours_and_no_reasons(gate: Gate) -> None:

@@ -70,6 +70,8 @@ def asked(kind: type[Operation], user: bytes) -> Operation:
         ops.DeleteAccount(user, True),
         ops.GetAbout(),
         ops.SetBlock(user, True, user, False),
+        ops.PublishKeys(user, True, False, b"bundle", b""),
+        ops.ClaimKey(user, True, user, True),
         ops.Forget(user),
     ]
     [sample] = [sample for sample in samples if type(sample) is kind]
@@ -81,6 +83,8 @@ def test_every_operation_has_a_rule_whose_outcomes_are_those_of_its_row(
     gateway: Gateway, kind: type[Operation]
 ) -> None:
     [user] = gateway.register("alice")
+    if kind is ops.ClaimKey:
+        gateway.ask(ops.MarkAuthenticated(user), ops.PublishKeys(user, True, False, b"before", b""))
     [outcome] = gateway.ask(asked(kind, user))
     assert type(outcome) in OPERATIONS[kind].outcomes
     [outcome] = gateway.ask(asked(kind, NOBODY))

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from common.storage_protocol.frames import MailArrived
+from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     BeginUpload,
+    ClaimKey,
     CommitUpload,
     DeleteAccount,
     DeletionGoesOn,
@@ -15,14 +17,19 @@ from common.storage_protocol.operations import (
     Fetched,
     Forget,
     GetPublicKey,
+    KeyClaimed,
     KeyFound,
+    KeysKept,
     MarkAuthenticated,
+    MessagesStored,
+    PublishKeys,
     Pull,
     Pulled,
     Release,
     SetBlock,
     Stored,
     StoreMessage,
+    StoreMessages,
     TellOthers,
     UploadProgress,
 )
@@ -228,3 +235,27 @@ def test_another_generation_ends_the_worker(two: Two) -> None:
     other = two.open(shard=(1, 2))
     assert other.engine.identity.generation == two.workers[0].beside.rows(statements.DIRECTORY_STATE)[0][1]
     assert other.engine.identity[2:] == (1, 2)
+
+
+def test_keys_are_of_their_users_shard(two: Two) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    for user in (alice, bob):
+        two.prove(user)
+    publish = PublishKeys(bob, True, False, b"bundle", bytes(range(96)))
+    assert two.beside.refused(ClaimKey(alice, True, bob, True)) is Reason.NO_KEYS
+    assert two.beside.one(publish) == KeysKept(1)
+    sealed = StoreMessage(alice, True, bob, 5, b"sealed", b"t" * 16)
+    assert two.beside.one(sealed) == Stored(1)
+    two.restart(1)
+    assert two.beside.one(sealed) == Stored(1)
+    # Looked up alone, and with others.
+    run = pack_frame(alice, bob, 3, b"in a run")
+    assert two.beside.one(StoreMessages(True, run)) == MessagesStored(2, [])
+    assert two.beside.one(StoreMessage(alice, True, bob, 5, b"another", b"u" * 16)) == Stored(3)
+    assert two.beside.one(ClaimKey(alice, True, bob, True)) == KeyClaimed(b"bundle", bytes(range(96)))
+    assert two.beside.one(publish) == KeysKept(0)
+    assert two.workers[1].engine.totals()[-2:] == (1, 0)
+    while two.directory.one(DeleteAccount(bob, True)) != Done():
+        two.pass_time(LOOK_EVERY_MS)
+    assert two.workers[1].engine.keys.find(2) is None
+    assert two.workers[1].engine.totals()[-2:] == (0, 0)

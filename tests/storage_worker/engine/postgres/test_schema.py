@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from common.storage_protocol.operations import ClaimKey, KeyClaimed, MarkAuthenticated, PublishKeys
 from storage_worker.engine.errors import StoreFailed, StoreSuperseded, StoreUnusable
 from tests.postgres import PostgresServer
 from tests.storage_worker.worker_under_test import Gateway, PostgresWorker
@@ -100,3 +101,19 @@ class TestUpgrade:
         assert said == [f"The store's schema is version {SCHEMA_VERSION}: there is nothing to do."]
         with pytest.raises(StoreUnusable, match="a later version"):
             upgrade(connection, PLACE, str, {}, SCHEMA_VERSION - 1)
+
+    def test_a_store_of_version_1_has_no_published_keys(
+        self, connection: Connection, open_worker: Callable[..., PostgresWorker]
+    ) -> None:
+        worker = open_worker()
+        [alice] = Gateway(worker).register("alice")
+        worker.close()
+        connection.run_script("DROP TABLE published_key; UPDATE store SET version = 1")
+        with pytest.raises(StoreUnusable, match=r"schema version 1, this program needs .*store upgrade"):
+            open_worker()
+        said: list[str] = []
+        upgrade(connection, PLACE, said.append)
+        assert said == [f"The store's schema was version 1 and is {SCHEMA_VERSION} now."]
+        gateway = Gateway(open_worker())
+        gateway.ask(MarkAuthenticated(alice), PublishKeys(alice, True, False, b"bundle", bytes(96)))
+        assert gateway.one(ClaimKey(alice, True, alice, True)) == KeyClaimed(b"bundle", bytes(96))

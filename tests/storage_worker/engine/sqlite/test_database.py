@@ -77,7 +77,7 @@ def test_no_room_to_open(path: Path) -> None:
 
 
 def test_ballast(path: Path) -> None:
-    database = Database(path, size_limit=216 * 4096)
+    database = Database(path, size_limit=220 * 4096)
     with database.transaction():
         database.drop_ballast()
         database.execute("CREATE TABLE plug (filler BLOB)")

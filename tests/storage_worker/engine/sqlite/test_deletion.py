@@ -14,6 +14,7 @@ from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
+    ClaimKey,
     CommitUpload,
     DeleteAccount,
     DeletionGoesOn,
@@ -21,7 +22,9 @@ from common.storage_protocol.operations import (
     Fetch,
     Fetched,
     GetAbout,
+    KeyClaimed,
     MarkAuthenticated,
+    PublishKeys,
     Refused,
     Register,
     Registered,
@@ -35,6 +38,7 @@ from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.deletion import ERASE_EVERY_MS, STEP
 from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.published_keys import Keys
 from storage_worker.engine.sqlite.users import KeptName, UserRegistry
 from storage_worker.engine.values import Deletion
 from tests.storage_worker.rules.asking import contents, fetch, files
@@ -66,6 +70,9 @@ def audited(caplog: pytest.LogCaptureFixture) -> list[bytes]:
     return [bytes.fromhex(line["user"]) for line in lines if line["event"] == "deleted"]
 
 
+BUNDLE, ONE_TIME = b"what alice has published", [bytes([number]) * 96 for number in (0xA1, 0xA2, 0xA3)]
+
+
 def lived(gateway: Gateway) -> tuple[bytes, bytes]:
     """Alice did everything that leaves a trace, and bob is left."""
     alice, bob = gateway.register("alice", "bob")
@@ -76,6 +83,9 @@ def lived(gateway: Gateway) -> tuple[bytes, bytes]:
         gateway.ask(StoreMessages(False, pack_frame(bob, alice, 3, bytes(LARGE)) * 10))
         gateway.ask(StoreMessages(True, pack_frame(alice, alice, 3, bytes(LARGE)) * 10))
         gateway.worker.processor.maintain(gateway.worker.now_ms + 10_000)
+    gateway.ask(PublishKeys(alice, True, False, BUNDLE, b"".join(ONE_TIME)))
+    gateway.worker.processor.maintain(gateway.worker.now_ms + 10_000)
+    gateway.ask(ClaimKey(bob, True, alice, True))
     everything = gateway.one(Fetch(bob, True, 0, 2**40, 54, 2**20, False))
     gateway.ask(Fetch(bob, True, getattr(everything, "last", 0), 2**40, 54, 2**20, False))
     gateway.store(bob, bob, b"kept")
@@ -94,14 +104,17 @@ def test_the_id_is_nowhere_in_the_folder(open_worker: Open, tmp_path: Path, orde
     worker = open_worker()
     gateway = Gateway(worker)
     alice, bob = lived(gateway)
-    assert found_in(tmp_path, alice)
+    traces = [alice, BUNDLE, *ONE_TIME]
+    assert all(found_in(tmp_path, trace) for trace in traces)
+    # What a claim was answered is kept with its batch.
+    assert isinstance(gateway.one(ClaimKey(bob, True, alice, True)), KeyClaimed)
     delete(gateway, alice)
     if orderly:
         worker.close()
     else:
         go_on(worker)
         worker.kill()
-    assert found_in(tmp_path, alice) == []
+    assert [found_in(tmp_path, trace) for trace in traces] == [[]] * len(traces)
     assert found_in(tmp_path, bob)
     worker = open_worker()
     assert contents(fetch(Gateway(worker), bob).page) == [b"kept"]
@@ -253,10 +266,10 @@ def test_the_mark_of_an_operator_is_seen_with_the_next_turn(open_worker: Open, t
     beside = Database(tmp_path / "mail.db", beside=True)
     with beside.transaction():
         beside.execute("UPDATE user SET deleted = 1 WHERE name = 'alice'")
-    assert UserRegistry(beside, BlockLists(beside)).kept_names() == [KeptName("alice", goes_on=True)]
+    assert UserRegistry(beside, BlockLists(beside), Keys(beside, 0)).kept_names() == [KeptName("alice", goes_on=True)]
     assert gateway.refused(StoreMessage(bob, False, alice, 3, b"x")) is RefusalReason.RECIPIENT_UNKNOWN
     assert gateway.one(DeleteAccount(alice, True)) == Done()
-    assert UserRegistry(beside, BlockLists(beside)).kept_names() == [KeptName("alice", goes_on=False)]
+    assert UserRegistry(beside, BlockLists(beside), Keys(beside, 0)).kept_names() == [KeptName("alice", goes_on=False)]
     assert beside.row("SELECT count(*) FROM mail_page") == (0,)
     beside.close()
 

@@ -15,6 +15,7 @@ from tests.storage_worker.worker_under_test import (
     TO_VERSION_8,
     TO_VERSION_9,
     TO_VERSION_10,
+    TO_VERSION_11,
 )
 
 INSERT_USER = "INSERT INTO user (row, client_id, name, public_key, proven, deleted) VALUES"
@@ -201,5 +202,20 @@ def test_a_store_of_version_10_has_run_for_no_hour_yet(path: Path) -> None:
         assert database.row("SELECT count(*) FROM running_time") == (0,)
         assert database.row("SELECT name, seen FROM user") == ("a", 6)
         assert database.row("SELECT user, sender FROM block") == (1, 2)
+        assert database.problems() == []
+        database.close()
+
+
+def test_nobody_has_published_keys_in_a_store_of_version_11(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute(f"{INSERT_USER} (1, x'01', 'alice', x'02', 1, 0)")
+    list(database.execute(f"{TO_VERSION_11} PRAGMA user_version = 11"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (schema.VERSION,)
+        assert database.row("SELECT keys FROM user") == (None,)
+        assert database.find("SELECT * FROM published_key") is None
         assert database.problems() == []
         database.close()
