@@ -79,12 +79,12 @@ class Recorder:
     def seal(self, home: Home, payload: str | bytes, note: str = "") -> bytes:
         """Seal a text or a payload, and record who did with which keys."""
         other = self.bob if home is self.alice else self.alice
-        before = home.peer(other.client_id).sending
+        before = {each.olm.session_id for each in home.peer(other.client_id).sessions}
         if isinstance(payload, str):
             content = home.seal(other.client_id, payload)
         else:
             content = home.seal_payload(other.client_id, payload)
-        self.sealed(home, other, note, is_new=before is None)
+        self.sealed(home, other, note, before)
         return content
 
     def forge(self, home: Home, change: Callable[[Inner], Inner]) -> bytes:
@@ -99,14 +99,15 @@ class Recorder:
         advanced, message = olm.encrypt(session.olm, layout.packed(change(inner)))
         sessions = tuple(each._replace(olm=advanced) if each is session else each for each in peer.sessions)
         home.keep(other.client_id, peer._replace(sessions=sessions))
-        self.sealed(home, other, "by a program that breaks the rules", is_new=False)
+        self.sealed(home, other, "by a program that breaks the rules", {session.olm.session_id})
         return self.outside(peer.outer, pair, bytes([message.kind]) + message.data)
 
     @staticmethod
     def outside(key: OuterKey, pair: Pair, unsealed: bytes) -> bytes:
         return layout.enveloped(key.number, outer.seal(key.public, pair, unsealed))
 
-    def sealed(self, home: Home, other: Home, note: str, *, is_new: bool) -> None:
+    def sealed(self, home: Home, other: Home, note: str, before: set[bytes]) -> None:
+        """Record what was sealed; `before`: the ids of the sessions that there were."""
         peer = home.peer(other.client_id)
         session = peer.sending
         assert session is not None
@@ -116,7 +117,7 @@ class Recorder:
                 "by": NAMES[home.client_id],
                 **({"note": note} if note else {}),
                 "session": session.olm.session_id.hex(),
-                "starts_session": is_new,
+                "starts_session": session.olm.session_id not in before,
                 **pickles.sending_secrets(session.olm.pickle),
                 "state": {"peer": b64(peer.to_bytes())},
             }
@@ -225,7 +226,7 @@ def a_renewal() -> Vectors:
     peer = peers.claimed(alice.keys, alice.peer(BOB), alice.claim(BOB, first=False), NOW)
     alice.keep(BOB, peer)
     content = alice.seal_payload(BOB, notice)
-    record.sealed(alice, bob, "form 2: a new session takes the place of the one that failed", is_new=True)
+    record.sealed(alice, bob, "form 2: a new session takes the place of the one that failed", set())
     record.open(bob, content)
     record.open(alice, record.seal(bob, "welcome back"))
     record.open(bob, record.seal(alice, "form 1 again"))

@@ -52,6 +52,14 @@ def test_the_sizes_of_the_specification() -> None:
     assert (sizes[:126], sizes[127]) == ([1594] * 126, 1595)
 
 
+def test_sizes_tell_little() -> None:
+    _, _, bob = talking()
+    sizes = {length: len(bob.seal(ALICE, "x" * length)) for length in (0, 1, 50, 115, 116, 117, 256, 300)}
+    # Up to 116 bytes of text all sizes are the same; then there are few steps.
+    assert len({sizes[length] for length in (0, 1, 50, 115, 116)}) == 1
+    assert sizes[116] < sizes[117] < sizes[256] < sizes[300]
+
+
 def test_both_start_at_once() -> None:
     _, alice, bob = two_homes()
     from_alice, from_bob = alice.seal(BOB, "a"), bob.seal(ALICE, "b")
