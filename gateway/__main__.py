@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
-from common.data_folder import data_folder, link_endpoint
+from common.data_folder import data_folder
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
 from common.metrics import metrics_text
@@ -28,7 +28,7 @@ from gateway.addresses import Place, addresses_of, all_places, own_name, show, w
 from gateway.certificate import Pins, current, keep_addresses, server_context
 from gateway.connection.context import SessionContext
 from gateway.connection.tls_transport import ServerTls
-from gateway.errors import GatewaySuperseded, SlotInUse
+from gateway.errors import GatewaySuperseded, SlotInUse, WrongWorker
 from gateway.event_loop import EventLoop, SignalReceiver
 from gateway.handed_over import handed_over
 from gateway.health import Health
@@ -41,11 +41,13 @@ from gateway.options import (
     has_default_place,
     parse,
     settings_of,
-    worker_target,
+    targets,
 )
 from gateway.orders import Orders
 from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
+from gateway.storage.mail_waiters import MailWaiters
+from gateway.storage.shard_links import ShardLinks, Target
 
 log = logging.getLogger("gateway")
 
@@ -62,7 +64,9 @@ def port_of(path: Path) -> int:
         return DEFAULT_PORT
 
 
-def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, listeners: list[Listener]) -> None:
+def _stop_in_order(
+    loop: EventLoop, context: SessionContext, link: StorageLink | ShardLinks, listeners: list[Listener]
+) -> None:
     """Answer open requests, settle deliveries that ended cleanly, and release the rest, within a
     bounded time.
     """
@@ -82,7 +86,9 @@ def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, 
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal comes. Raises `SettingRejected`, `SlotInUse`, `GatewaySuperseded`."""
+    """Serve until a signal comes. Raises `SettingRejected`, `SlotInUse`, `GatewaySuperseded` and
+    `WrongWorker`.
+    """
     checked(options)
     service_manager = ServiceManager.named_in(os.environ, os.getpid(), time.monotonic)
     environment = dict(os.environ)
@@ -118,9 +124,19 @@ def _begin_tls(folder: Path) -> tuple[ServerTls, Pins]:
     return ServerTls(server_context(used), used.digest), Pins(folder, used)
 
 
+def _link_to(workers: list[Target], loop: EventLoop, slot: int, waiters: MailWaiters) -> StorageLink | ShardLinks:
+    def new_incarnation() -> bytes:
+        return os.urandom(16)
+
+    if len(workers) > 1:
+        return ShardLinks(loop, workers, slot, new_incarnation, waiters)
+    [(endpoint, keys)] = workers
+    return StorageLink(loop, endpoint, slot, new_incarnation, waiters, keys)
+
+
 def serve(options: argparse.Namespace, folder: Path, service_manager: ServiceManager) -> None:
     """Listen, and serve until a signal comes."""
-    endpoint, keys = (link_endpoint(folder), None) if options.worker is None else worker_target(options.worker, folder)
+    workers = targets(options, folder)
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
     settings = settings_of(options, connections)
     port: int | None = None
@@ -137,7 +153,7 @@ def serve(options: argparse.Namespace, folder: Path, service_manager: ServiceMan
     signals = SignalReceiver(loop)
     context = SessionContext(
         loop,
-        lambda listener: StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16), listener, keys),
+        lambda waiters: _link_to(workers, loop, options.slot, waiters),
         settings,
         os.urandom,
     )
@@ -181,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     forbid_core_dumps()
     try:
         run(options)
-    except (SettingRejected, SlotInUse, GatewaySuperseded) as error:
+    except (SettingRejected, SlotInUse, GatewaySuperseded, WrongWorker) as error:
         log.error("the gateway ends: %s", error)
         return EXIT_DONT_RESTART
     log.info("stopped")

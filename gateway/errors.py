@@ -16,3 +16,7 @@ class SlotInUse(MessageUError):
 
 class GatewaySuperseded(MessageUError):
     """The storage worker serves a later gateway on this slot."""
+
+
+class WrongWorker(MessageUError):
+    """A storage worker is not the one that its place in the gateway's list says."""

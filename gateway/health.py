@@ -17,7 +17,9 @@ from gateway.event_loop import EventLoop
 class WatchedLink(Protocol):
     """What health checks need of the link to the storage worker. Monotonic seconds."""
 
-    answered_at: float
+    @property
+    def answered_at(self) -> float:
+        """When it answered last."""
 
     @property
     def is_joined(self) -> bool:

@@ -23,11 +23,13 @@ from gateway.connection.context import SessionContext
 from gateway.connection.openings import network_of
 from gateway.connection.proxy_header import ProxyHeader
 from gateway.connection.session import Session
+from gateway.connection.sharded_session import ShardedSession
 from gateway.connection.tls_transport import ServerTls, TlsTransport
 from gateway.connection.transport import TcpTransport
 from gateway.event_loop import READABLE
 from gateway.settings import Limited
 from gateway.spare_descriptor import SpareDescriptor
+from gateway.storage.shard_links import ShardLinks
 
 log = logging.getLogger("gateway.listener")
 _rarely: Final = RareLog(log)
@@ -269,7 +271,11 @@ class Listener:
             transport = TcpTransport(sock, context.loop)
         else:
             transport = TlsTransport(sock, context.loop, self._tls, context.openings, network_of(client))
-        context.places.taken(Session(transport, context, allowance))
+        link = context.link
+        if isinstance(link, ShardLinks):
+            context.places.taken(ShardedSession(transport, context, link, allowance))
+        else:
+            context.places.taken(Session(transport, context, allowance))
 
     def _is_limited(self, client: str) -> bool:
         match self._context.settings.limited:

@@ -8,13 +8,15 @@ Exposure: none of its own; see `common.metrics`.
 Source: docs/operations.md, "Metrics".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from common.client_protocol.requests import RequestCode
 from common.metrics import Histogram, Series, counter, gauge, histogram
 from common.values import RefusalReason
 from gateway.connection.context import SessionContext
+from gateway.storage.link import StorageLink
+from gateway.storage.shard_links import ShardLinks
 
 _PREFIX: Final = "messageu_gateway_"
 _REASONS: Final[Mapping[int, str]] = {int(reason): reason.name.lower() for reason in RefusalReason}
@@ -34,6 +36,38 @@ def _connections(context: SessionContext) -> Mapping[str, int]:
 def _refusals(context: SessionContext) -> Mapping[str, int]:
     found = dict(context.counts.refusals)
     return {_REASONS.get(reason, "other"): number for reason, number in found.items()}
+
+
+def _of_workers(link: StorageLink | ShardLinks) -> Sequence[Series]:
+    """What is known of each storage worker; of several, by shard."""
+    joined = f"{_PREFIX}storage_worker_joined", "1 while the storage worker is there and has greeted, else 0."
+    if not isinstance(link, ShardLinks):
+        return (gauge(*joined, lambda: int(link.is_joined)),)
+
+    def by_shard(read: Callable[[StorageLink], int]) -> Callable[[], Mapping[str, int]]:
+        return lambda: {str(one.place.number): read(one) for one in link.links}
+
+    return (
+        gauge(*joined, by_shard(lambda one: int(one.is_joined)), "shard"),
+        counter(
+            f"{_PREFIX}shard_batches",
+            "Batches sent to a storage worker, without repetitions.",
+            by_shard(lambda one: one.batches),
+            "shard",
+        ),
+        gauge(
+            f"{_PREFIX}shard_in_flight_bytes",
+            "Memory of what a storage worker has not answered.",
+            by_shard(lambda one: one.bytes_in_flight),
+            "shard",
+        ),
+        counter(
+            f"{_PREFIX}shard_unsent",
+            "Operations that were refused as unavailable: their storage worker was away.",
+            by_shard(lambda one: one.unsent),
+            "shard",
+        ),
+    )
 
 
 def series_of(context: SessionContext) -> Sequence[Series]:
@@ -81,11 +115,7 @@ def series_of(context: SessionContext) -> Sequence[Series]:
             "Operations whose outcome is unknown; their connections were ended.",
             lambda: link.outcomes_unknown,
         ),
-        gauge(
-            f"{_PREFIX}storage_worker_joined",
-            "1 while the storage worker is there and has greeted, else 0.",
-            lambda: int(link.is_joined),
-        ),
+        *_of_workers(link),
         gauge(
             f"{_PREFIX}mailboxes_waited_for",
             "Mailboxes of which some 643 waits for mail.",

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Final
 
 from common.client_protocol.responses import LARGEST_CONTENT
+from common.data_folder import link_endpoint
 from common.errors import SettingRejected, ValueRejected
 from common.info_files import DEFAULT_PORT
 from common.link_address import LinkAddress, parse_link
 from common.link_keys import GATEWAY, LinkKeys, load
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
+from common.shards import NUMBERS_OF_SHARDS
 from common.status_server import add_status_options
 from common.version import VERSION
 from gateway.addresses import ProxiesOfPlace, network, plain_place, public_address, tls_place
 from gateway.settings import Limited, Rate, Settings
+from gateway.storage.shard_links import Target
 
 OWN_FILES: Final = 64
 """What the gateway has open besides its connections, with room to spare."""
@@ -44,16 +47,28 @@ def rate(text: str) -> Rate:
     return given
 
 
-def worker_address(text: str) -> LinkAddress:
-    """For argparse: where a storage worker takes gateways of other machines."""
+def worker_address(text: str) -> LinkAddress | Path:
+    """For argparse: where a storage worker takes gateways of other machines, or the data folder of
+    one on this machine.
+    """
+    if "://" not in text:
+        return folder_path(text)
     try:
         return parse_link(text)
     except ValueRejected as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def worker_target(address: LinkAddress, folder: Path) -> tuple[str, LinkKeys | None]:
-    """How a worker is reached: ZeroMQ's endpoint, and the keys. Raises `SettingRejected`."""
+def targets(options: argparse.Namespace, folder: Path) -> list[Target]:
+    """The workers, in the order of their shards. Raises `SettingRejected`."""
+    return [_target(address, folder) for address in options.workers or [folder]]
+
+
+def _target(address: LinkAddress | Path, folder: Path) -> Target:
+    if isinstance(address, Path):
+        if not address.is_dir():
+            raise SettingRejected(f"--worker {address} is no folder: start the worker of that data folder first")
+        return Target(link_endpoint(address.resolve()))
     if address.key is None:
         if not address.is_of_this_machine:
             raise SettingRejected(
@@ -61,14 +76,14 @@ def worker_target(address: LinkAddress, folder: Path) -> tuple[str, LinkKeys | N
                 "and alter everything. It is tcp://KEY@HOST:PORT; on that machine `messageu-admin link-key worker` "
                 "shows the key"
             )
-        return address.endpoint, None
+        return Target(address.endpoint)
     own = load(folder, GATEWAY)
     if own is None:
         raise SettingRejected(
             f"--worker {address.endpoint} names the worker's key, and this gateway has none: `messageu-admin link-key "
             "gateway` makes one"
         )
-    return address.endpoint, LinkKeys(address.key, own)
+    return Target(address.endpoint, LinkKeys(address.key, own))
 
 
 def shown_rate(rate: Rate) -> str:
@@ -161,10 +176,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--worker",
-        metavar="tcp://KEY@HOST:PORT",
+        dest="workers",
+        action="append",
+        metavar="ADDRESS",
         type=worker_address,
-        help="a storage worker on another machine, by the keys of `messageu-admin link-key` (default: the one of the "
-        "data folder)",
+        help="a storage worker: its data folder on this machine, or tcp://KEY@HOST:PORT on another one, by the keys of "
+        "`messageu-admin link-key`. Repeated, for the shards of a store in their order (default: the worker of this "
+        "gateway's data folder)",
     )
     parser.add_argument("--slot", type=number, default=0, help="this gateway's slot at the worker (default: 0)")
     parser.add_argument(
@@ -252,6 +270,11 @@ def checked(options: argparse.Namespace) -> None:
         options.host != _DEFAULT_HOST or options.port is not None or options.default_proxies
     ):
         raise SettingRejected("--listen and --no-plain do not go with --host and --port")
+    if options.workers is not None and len(options.workers) not in NUMBERS_OF_SHARDS:
+        raise SettingRejected(
+            f"--worker is given {len(options.workers)} times: the number of shards is a power of two up to "
+            f"{NUMBERS_OF_SHARDS[-1]}"
+        )
     if not _is_host(options.host):
         raise SettingRejected(f"--host {options.host!r} is neither an address nor a name")
 

@@ -13,6 +13,7 @@ import logging
 from common.storage_protocol.frames import Drain, LogLevel
 from gateway.event_loop import EventLoop
 from gateway.storage.link import StorageLink
+from gateway.storage.shard_links import ShardLinks
 
 log = logging.getLogger("gateway.orders")
 
@@ -20,7 +21,7 @@ log = logging.getLogger("gateway.orders")
 class Orders:
     """Obeys the orders that `link` has received, at the end of each turn of `loop`."""
 
-    def __init__(self, loop: EventLoop, link: StorageLink) -> None:
+    def __init__(self, loop: EventLoop, link: StorageLink | ShardLinks) -> None:
         self._loop = loop
         self._link = link
         self._stops = False

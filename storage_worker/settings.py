@@ -20,6 +20,7 @@ from common.data_folder import DATA_VARIABLE
 from common.errors import SettingRejected, ValueRejected
 from common.link_address import LinkAddress, parse_link
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
+from common.shards import NUMBERS_OF_SHARDS
 from common.status_server import add_status_options
 from common.storage_protocol.administration import LONGEST_EXPIRY
 from common.storage_protocol.message_format import ENTRY_HEAD
@@ -41,7 +42,6 @@ the program where it finds no descriptor for a gateway that comes."""
 _STATUS_PORT: Final = 9358
 _SCHEMES: Final = ("postgresql://", "postgres://")
 _SHARD: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
-NUMBERS_OF_SHARDS: Final = tuple(2**exponent for exponent in range(9))
 _MOST: Final = 2**62
 SMALLEST_JOURNAL: Final = 64 * 1024
 _LARGEST_JOURNAL: Final = 1024**3

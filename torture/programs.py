@@ -193,7 +193,7 @@ class Server:
         store = chosen().arguments(self.data) if store is None else store
         self.worker = Program(worker_module, folder, self.environment, (*store, *worker_arguments), kept=kept)
         self.gateway = Program("gateway", folder, self.environment, gateway_arguments, kept=kept)
-        self.programs = (self.worker, self.gateway)
+        self.programs: tuple[Program, ...] = (self.worker, self.gateway)
 
     def __enter__(self) -> Self:
         return self

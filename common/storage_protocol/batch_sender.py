@@ -21,6 +21,7 @@ the link, and the time), `data_to_send`, `next_timeout`. `step` is the last thre
     ready                   batches n and n + 1  an answer to n + 1 → n was lost, or its answer: both go again
     ready                   batch n              two ends of the link → an empty batch n; answered → n was not done, and
                                                  goes in halves, one at a time; GreetAgain → unknown, greeting
+    any                     what was collected   the link is down too long → refused, never sent
     ready                   a run of messages    ended the link alone → the same; then two runs of half as many
 
 An open connection of the link loses nothing, so a batch is resent when the link comes back, and
@@ -54,7 +55,7 @@ from common.storage_protocol.frames import (
     encode_hello,
 )
 from common.storage_protocol.message_format import first_frames
-from common.storage_protocol.operations import Operation, Outcome, StoreMessages
+from common.storage_protocol.operations import AbortUpload, Operation, Outcome, Release, Settle, StoreMessages
 from common.storage_protocol.send_run import LARGEST, Sender, SendRun, Sends
 from common.storage_protocol.work_estimate import fitting
 
@@ -77,6 +78,9 @@ MOST_ENDS: Final = 2
 """How often the link may end while a batch, or an operation of its own, is with the
 worker, before it is suspected.
 """
+
+ENDINGS: Final = (Settle, Release, AbortUpload)
+"""Operations that end what a worker has for a connection. Nobody waits for their outcome."""
 
 Waiter = TypeVar("Waiter")
 
@@ -124,6 +128,13 @@ class GivenUp(NamedTuple, Generic[Waiter, Sender]):
     is_late: bool = False
 
 
+class Unsent(NamedTuple, Generic[Waiter, Sender]):
+    """These operations were never sent, for the link has been down too long. They will not be."""
+
+    operations: list[Operation]
+    waiters: Sequence[Waiter | SendRun[Sender]]
+
+
 class Divided(NamedTuple, Generic[Sender]):
     """What this sender submitted in one call will be answered in two."""
 
@@ -164,6 +175,7 @@ class WorkerChanged(NamedTuple):
 Event = (
     Answered[Waiter, Sender]
     | GivenUp[Waiter, Sender]
+    | Unsent[Waiter, Sender]
     | Divided[Sender]
     | Deadly[Waiter, Sender]
     | Greeted
@@ -228,7 +240,8 @@ class BatchSender(Generic[Waiter, Sender]):
     collected, and the run of sends that is open.
 
     `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that
-    operations keep in memory, moments monotonic seconds. The link is down at first.
+    operations keep in memory, moments monotonic seconds. The link is down at first. `refuse_after`:
+    how long it may be before what was not sent is refused; None: that waits for `deadline`.
 
     `size`: of all operations that were not answered. It is read at each read of a client, so it is
     kept up to date rather than computed.
@@ -239,6 +252,7 @@ class BatchSender(Generic[Waiter, Sender]):
         "_collected_size",
         "_collecting_since",
         "_deadline",
+        "_down_since",
         "_epoch",
         "_greeting",
         "_hello",
@@ -251,6 +265,7 @@ class BatchSender(Generic[Waiter, Sender]):
         "_number",
         "_operations",
         "_pieces",
+        "_refuse_after",
         "_resend_after",
         "_run",
         "_sizes",
@@ -270,6 +285,7 @@ class BatchSender(Generic[Waiter, Sender]):
         new_incarnation: Callable[[], bytes],
         resend_after: float = RESEND_AFTER,
         deadline: float = DEADLINE,
+        refuse_after: float | None = None,
     ) -> None:
         self._slot = slot
         self._new_incarnation = new_incarnation
@@ -296,6 +312,8 @@ class BatchSender(Generic[Waiter, Sender]):
         self.size = 0
         self._store: tuple[bytes, int] | None = None
         self._is_up = False
+        self._refuse_after = refuse_after
+        self._down_since: float | None = None
         self._greet()
 
     def _greet(self) -> None:
@@ -425,6 +443,8 @@ class BatchSender(Generic[Waiter, Sender]):
             moments.append(self._in_flight[0].started_at + self._deadline)
         if self._operations:
             moments.append(self._collecting_since + self._deadline)
+        if self._refuse_after is not None and self._down_since is not None and self._would_refuse():
+            moments.append(self._down_since + self._refuse_after)
         return min(moments, default=None)
 
     # --- collecting
@@ -584,8 +604,47 @@ class BatchSender(Generic[Waiter, Sender]):
         if self._in_flight and now - self._in_flight[0].started_at >= self._deadline:
             events += self._greet_again(is_late=True)
         if self._operations and now - self._collecting_since >= self._deadline:
+            if self._refuse_after is not None and any(isinstance(one, ENDINGS) for one in self._operations):
+                # The worker may live behind a link that is cut, and keep what they were to end. A
+                # greeting ends it.
+                events += self._greet_again(is_late=True)
             events += self._give_up_collected(is_late=True)
+        if self._refuse_after is not None:
+            events += self._refuse_unsent(now, self._refuse_after)
         return events
+
+    def _would_refuse(self) -> bool:
+        return self._run is not None or not all(isinstance(one, ENDINGS) for one in self._operations)
+
+    def _refuse_unsent(self, now: float, after: float) -> list[Event[Waiter, Sender]]:
+        """Refuse what was not sent, after so many seconds without a link. Endings stay: nobody
+        waits for them, and the worker may live behind a link that is cut.
+        """
+        if self._is_up:
+            self._down_since = None
+            return []
+        if self._down_since is None:
+            self._down_since = now
+        if now - self._down_since < after:
+            return []
+        if self._run is not None:
+            self._close_run(self._run)
+        kept = [index for index, one in enumerate(self._operations) if isinstance(one, ENDINGS)]
+        if len(kept) == len(self._operations):
+            return []
+        refused = [index for index, one in enumerate(self._operations) if not isinstance(one, ENDINGS)]
+        unsent: Unsent[Waiter, Sender] = Unsent(
+            [self._operations[at] for at in refused], [self._waiters[at] for at in refused]
+        )
+        size = sum([self._sizes[at] for at in refused])
+        self.size -= size
+        self._collected_size -= size
+        self._operations = [self._operations[at] for at in kept]
+        self._waiters = [self._waiters[at] for at in kept]
+        self._sizes = [self._sizes[at] for at in kept]
+        # What ended the worker is among what was refused, or comes alone anyway.
+        self._pieces = [1] * len(kept) if self._pieces else []
+        return [unsent]
 
     def _give_up_collected(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
         """Give up what has not been sent yet."""

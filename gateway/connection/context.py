@@ -21,20 +21,22 @@ from gateway.counts import Counts
 from gateway.event_loop import EventLoop, Timer
 from gateway.limits import SECRET_SIZE, Limits
 from gateway.settings import Settings
-from gateway.storage.link import LinkListener, StorageLink
+from gateway.storage.link import StorageLink
 from gateway.storage.mail_waiters import MailWaiters
-from gateway.storage.page_budget import PageBudget
+from gateway.storage.page_budget import PageBudget, ShardPages
+from gateway.storage.shard_links import ShardLinks
 
 
 class SessionContext:
-    """Made once. `make_link` gives the link to the storage worker; `random_bytes`: nonces, and the
+    """Made once. `make_link` gives the link to the storage worker, or those to several;
+    `random_bytes`: nonces, and the
     secret for hashing addresses.
     """
 
     def __init__(
         self,
         loop: EventLoop,
-        make_link: Callable[[LinkListener], StorageLink],
+        make_link: Callable[[MailWaiters], StorageLink | ShardLinks],
         settings: Settings,
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -46,13 +48,15 @@ class SessionContext:
         self.sessions: set[Connection] = set()
         self.waiters = MailWaiters(self.sessions)
         self.link = link = make_link(self.waiters)
+        self.worker = link.directory
+        """The link to the one storage worker, or to the directory's."""
         self.limits = server_connection.Limits(settings.largest_content, settings.inline_content)
         self.rates = Limits(settings, random_bytes(SECRET_SIZE))
         self.certificates: Callable[[], Sequence[bytes]] = tuple
         """The digests of the server's certificates, the one in use first; see 649."""
         self.places = Capacity(loop, settings, self.sessions)
         self._wait_for_place: list[Callable[[], None]] = []
-        self.pages = PageBudget(link, settings)
+        self.pages = ShardPages(link, settings) if isinstance(link, ShardLinks) else PageBudget(link, settings)
         self.turns = Scheduler(loop, link, self.pages, settings)
         self.holdings = MemoryBudget(loop, link, settings)
         self.timeouts = Timeouts(loop, settings)

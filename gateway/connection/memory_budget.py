@@ -17,6 +17,7 @@ from gateway.connection.containment import Breakable
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
+from gateway.storage.shard_links import ShardLinks
 
 log = logging.getLogger("gateway.connection.memory_budget")
 
@@ -34,7 +35,7 @@ class Holder(Breakable, Protocol):
 class MemoryBudget:
     """One for the gateway. Sizes in bytes."""
 
-    def __init__(self, loop: EventLoop, link: StorageLink, settings: Settings) -> None:
+    def __init__(self, loop: EventLoop, link: StorageLink | ShardLinks, settings: Settings) -> None:
         self._loop = loop
         self._link = link
         self._most = settings.total_in_flight

@@ -16,12 +16,15 @@ from gateway.connection.containment import contain
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
-from gateway.storage.page_budget import PageBudget
+from gateway.storage.page_budget import PageBudget, ShardPages
+from gateway.storage.shard_links import ShardLinks
 
 _SERVED_AT_ONCE: Final = 16
 """Connections of the queue that one turn of the loop serves, before it looks at the
 sockets again.
 """
+_MOST_WORKERS: Final = 8
+"""How many workers may each have `Settings.work_in_flight`; more of them share so much."""
 _CROWDED: Final = 512
 """Waiting connections from which on less is read of each socket: what was read and not
 taken up is kept in memory.
@@ -31,11 +34,13 @@ taken up is kept in memory.
 class Scheduler:
     """One for the gateway."""
 
-    def __init__(self, loop: EventLoop, link: StorageLink, pages: PageBudget, settings: Settings) -> None:
+    def __init__(
+        self, loop: EventLoop, link: StorageLink | ShardLinks, pages: PageBudget | ShardPages, settings: Settings
+    ) -> None:
         self._loop = loop
         self._link = link
         self._pages = pages
-        self._most = settings.work_in_flight
+        self._most = settings.work_in_flight * min(link.shards, _MOST_WORKERS)
         self._most_bytes = settings.total_in_flight // 2
         self.waiting: OrderedDict[Connection, None] = OrderedDict()
         """The queue."""

@@ -302,9 +302,13 @@ class Session:
 
     def refuse(self, reason: int, retry_after: int = 0, times: int = 1) -> None:
         """Send 9000, or 9001 if the client asked for reasons. `retry_after` in seconds."""
+        self.write(self.refusal(reason, retry_after, times))
+
+    def refusal(self, reason: int, retry_after: int = 0, times: int = 1) -> bytes:
+        """The bytes of `refuse`, which are counted."""
         refusals = self.context.counts.refusals
         refusals[reason] = refusals.get(reason, 0) + times
-        self.write((encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR) * times)
+        return (encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR) * times
 
     def done(self) -> None:
         """The handler has written its answer: continue with the next request."""
@@ -497,7 +501,7 @@ class Session:
         cost = len(run.frames) + SEND_COST * len(run.recipients)
         self._inflight += cost
         self._unanswered += 1
-        self.context.link.submit_sends(run, self.authenticated_as is not None, cost, self)
+        self.context.worker.submit_sends(run, self.authenticated_as is not None, cost, self)
         return cost
 
     @property
@@ -509,7 +513,7 @@ class Session:
         """Submit a pipelined operation."""
         self._unanswered += 1
         self._inflight += cost
-        self.context.link.submit(operation, self, cost)
+        self.context.worker.submit(operation, self, cost)
 
     def hold(self, event: RefusedRequests) -> None:
         """Take up `event` next, once everything before it is answered."""

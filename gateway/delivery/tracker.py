@@ -30,7 +30,7 @@ class Delivery:
     read belongs to a request.
     """
 
-    __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_transport")
+    __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_requesters", "_transport")
 
     def __init__(
         self, transport: Transport, context: SessionContext, connection: Breakable, nothing_held: Callable[[], bool]
@@ -41,6 +41,8 @@ class Delivery:
         self._nothing_held = nothing_held
         self._evidence = Evidence()
         self._delay = 0.0
+        self._requesters: dict[int, bytes] = {}
+        """Of leases: their shards have to hear how they end."""
 
     @property
     def open(self) -> bool:
@@ -55,6 +57,7 @@ class Delivery:
     def written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
         self._evidence.written(lease)
+        self._requesters[lease.number] = lease.requester
         fail_points.reach(FailPoint.GATEWAY_AFTER_WAITING)
 
     def probe(self) -> None:
@@ -125,5 +128,6 @@ class Delivery:
 
     def _tell(self, operations: Sequence[Settle | Release]) -> None:
         fail_points.reach(FailPoint.GATEWAY_BEFORE_SETTLE, fail_points.names(operations))
+        link = self._context.link
         for operation in operations:
-            self._context.link.submit(operation, NOBODY)
+            link.of(self._requesters.pop(operation.lease)).submit(operation, NOBODY)

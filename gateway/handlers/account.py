@@ -12,7 +12,7 @@ from typing import Final
 
 from common.client_protocol.requests import DeleteAccountRequest
 from common.client_protocol.responses import DELETED
-from common.storage_protocol.operations import DeleteAccount, DeletionGoesOn, Done, Operation, Outcome, Refused
+from common.storage_protocol.operations import DeleteAccount, DeletionGoesOn, Done, Forget, Operation, Outcome, Refused
 from common.values import RefusalReason
 from gateway.handlers.base import HandlerContext
 
@@ -23,11 +23,12 @@ _ASK_AGAIN: Final = 0.05
 class DeleteAccountHandler:
     """A `RequestHandler` and a `Waiter`."""
 
-    __slots__ = ("_connection", "_gone", "_link", "_requester")
+    __slots__ = ("_connection", "_gone", "_link", "_requester", "_told")
 
     def __init__(self, connection: HandlerContext, request: DeleteAccountRequest) -> None:
         self._connection = connection
-        self._link = connection.context.link
+        self._link = connection.context.link.directory
+        self._told = False
         self._requester = request.requester
         self._gone = False
         if connection.authenticated_as is None:
@@ -51,7 +52,10 @@ class DeleteAccountHandler:
         if self._gone:
             return
         match outcome:
+            case Done() if isinstance(operation, Forget):
+                pass
             case DeletionGoesOn():
+                self._tell_others()
                 context = self._connection.context
                 context.call_at(context.loop.now + _ASK_AGAIN, self._ask, self._connection)
             case Done():
@@ -61,6 +65,13 @@ class DeleteAccountHandler:
                 self._refuse(reason, retry_after)
             case _:
                 self._connection.abort()
+
+    def _tell_others(self) -> None:
+        """Other shards have something of the user, too. They would find out by themselves."""
+        if not self._told:
+            self._told = True
+            for link in self._link.others:
+                link.submit(Forget(self._requester), self)
 
     def unknown(self, operation: Operation) -> None:
         """Whether it was begun is unknown."""

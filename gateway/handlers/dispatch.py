@@ -98,19 +98,26 @@ Answer = TypeVar("Answer")
 
 
 class FlowingRow(NamedTuple):
-    """A pipelined operation. `cost` in bytes, see `SEND_COST`; `encode`: makes the response."""
+    """A pipelined operation. `cost` in bytes, see `SEND_COST`; `belongs_to`: the user whose shard
+    does it, None for the directory; `encode`: makes the response.
+    """
 
     operation: type[Any]
     cost: Callable[[Any], int]
+    belongs_to: Callable[[Any], bytes | None]
     outcome: type[Any]
     encode: Callable[[Any, Any], bytes]
 
 
 def _flowing(
-    operation: type[Sent], cost: Callable[[Sent], int], outcome: type[Answer], encode: Callable[[Sent, Answer], bytes]
+    operation: type[Sent],
+    cost: Callable[[Sent], int],
+    belongs_to: Callable[[Sent], bytes | None],
+    outcome: type[Answer],
+    encode: Callable[[Sent, Answer], bytes],
 ) -> FlowingRow:
     """A row, whose functions fit its types."""
-    return FlowingRow(operation, cost, outcome, encode)
+    return FlowingRow(operation, cost, belongs_to, outcome, encode)
 
 
 FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
@@ -121,21 +128,28 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
             _flowing(
                 StoreMessage,
                 lambda message: _OPERATION_COST + len(message.content),
+                lambda message: message.recipient,
                 Stored,
                 lambda message, stored: encode_stored(message.recipient, stored.sequence),
             ),
             _flowing(
-                Register, lambda _: _REGISTER_COST, Registered, lambda _, found: encode_registered(found.client_id)
+                Register,
+                lambda _: _REGISTER_COST,
+                lambda _: None,
+                Registered,
+                lambda _, found: encode_registered(found.client_id),
             ),
             _flowing(
                 GetPublicKey,
                 lambda _: _OPERATION_COST,
+                lambda asked: asked.requester,
                 KeyFound,
                 lambda _, found: encode_public_key(found.client_id, found.public_key),
             ),
             _flowing(
                 GetAbout,
                 lambda _: _OPERATION_COST,
+                lambda _: None,
                 AboutServer,
                 lambda _, about: encode_about(
                     about.expire_days,
@@ -146,16 +160,24 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
                     about.text,
                 ),
             ),
-            _flowing(SetBlock, lambda _: _OPERATION_COST, Done, lambda _, _done: BLOCK_SET),
+            _flowing(
+                SetBlock,
+                lambda _: _OPERATION_COST,
+                lambda asked: asked.requester,
+                Done,
+                lambda _, _done: BLOCK_SET,
+            ),
             _flowing(
                 PublishKeys,
                 lambda publish: _OPERATION_COST + len(publish.bundle) + len(publish.one_time_keys),
+                lambda publish: publish.requester,
                 KeysKept,
                 lambda _, kept: encode_keys_kept(kept.kept),
             ),
             _flowing(
                 ClaimKey,
                 lambda _: _OPERATION_COST,
+                lambda claim: claim.subject,
                 KeyClaimed,
                 lambda _, claimed: encode_key_claimed(claimed.bundle, claimed.one_time_key),
             ),
@@ -168,6 +190,11 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
 def cost_of(operation: Operation) -> int:
     """The cost of a pipelined operation; see `SEND_COST`."""
     return FLOWING[type(operation)].cost(operation)
+
+
+def belongs_to(operation: Operation) -> bytes | None:
+    """The user whose shard does a pipelined operation; None for the directory."""
+    return FLOWING[type(operation)].belongs_to(operation)
 
 
 def response_to(operation: Operation, outcome: Outcome) -> bytes | None:

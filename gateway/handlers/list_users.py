@@ -19,7 +19,7 @@ class ListUsersHandler:
 
     def __init__(self, connection: HandlerContext, requester: bytes) -> None:
         self._connection = connection
-        self._pages = connection.context.pages
+        self._pages = connection.context.pages.directory
         self._page_size = connection.context.settings.users_page
         self._requester = requester
         self._last = 0

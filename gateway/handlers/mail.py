@@ -62,7 +62,7 @@ class _MailHandler:
     def __init__(self, connection: HandlerContext, requester: bytes) -> None:
         self._connection = connection
         self._context = connection.context
-        self._pages = connection.context.pages
+        self._pages = connection.context.pages.of(requester)
         self._requester = requester
         self._asked = 0
         self._begun = False
@@ -203,7 +203,7 @@ class PullHandler(_MailHandler):
 
     def __init__(self, connection: HandlerContext, requester: bytes) -> None:
         super().__init__(connection, requester)
-        self._link = connection.context.link
+        self._link = connection.context.link.of(requester)
         self._lease = connection.context.next_number()
         self._first = 0
         self._leased = False

@@ -1,6 +1,7 @@
 """641: one attempt of a connection to authenticate its user.
 
-Owns: the steps: nonce, key, signature, mark. Promises: 2141 is sent after the mark is committed; a
+Owns: the steps: nonce, key, signature, mark. Promises: 2141 is sent after the mark is committed,
+and every shard knows it; a
 bad signature costs the worker no write; one turn of the loop checks `Settings.proofs_a_turn`
 signatures at most; after `Settings.proof_attempts` failures the connection ends. Each attempt that
 failed through the client's fault is a line of the audit log, or is counted there.
@@ -17,12 +18,14 @@ from common.rare_log import RareLog
 from common.server_log import AUDIT, fields
 from common.storage_protocol.operations import (
     Done,
+    Forget,
     GetProofKey,
     KeyFound,
     MarkAuthenticated,
     Operation,
     Outcome,
     Refused,
+    TellOthers,
 )
 from common.values import RefusalReason
 from gateway.authentication import signature_is_valid, signed_string
@@ -34,14 +37,15 @@ rarely: Final = RareLog(AUDIT)
 class ProveHandler:
     """A `RequestHandler` and a `Waiter`."""
 
-    __slots__ = ("_connection", "_context", "_gone", "_link", "_request", "_signed")
+    __slots__ = ("_connection", "_context", "_gone", "_link", "_request", "_signed", "_untold")
 
     def __init__(self, connection: HandlerContext, request: ProveRequest) -> None:
         self._connection = connection
         self._request = request
         self._gone = False
         self._context = context = connection.context
-        self._link = link = context.link
+        self._untold = 0
+        self._link = link = context.link.directory
         nonce = connection.challenge.take(context.loop.now, context.settings.nonce_age)
         self._signed = b""
         if nonce is not None and link.facts is not None:
@@ -58,6 +62,10 @@ class ProveHandler:
         match outcome:
             case KeyFound(_, public_key):
                 self._context.proofs.add(self._connection, partial(self._check, public_key))
+            case Done() if isinstance(operation, Forget):
+                self._one_told()
+            case TellOthers():
+                self._tell_others()
             case Done():
                 if self._connection.authenticated_as is None:
                     self._context.counts.authenticated += 1
@@ -70,6 +78,18 @@ class ProveHandler:
                 self._fail(reason)
             case _:
                 self._connection.abort()
+
+    def _tell_others(self) -> None:
+        """Other shards may know the user as one who needs no proof."""
+        others = self._link.others
+        self._untold = len(others)
+        for link in others:
+            link.submit(Forget(self._request.requester), self)
+
+    def _one_told(self) -> None:
+        self._untold -= 1
+        if not self._untold:
+            self._link.submit(MarkAuthenticated(self._request.requester, told=True), self)
 
     def _check(self, public_key: bytes) -> None:
         if self._gone:

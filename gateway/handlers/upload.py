@@ -65,7 +65,7 @@ class UploadHandler:
     def __init__(self, connection: HandlerContext, request: LargeSendRequest, refused: Refused | None) -> None:
         self._connection = connection
         self._context = context = connection.context
-        self._link = context.link
+        self._link = context.link.of(request.recipient)
         self._recipient = request.recipient
         self._refused = refused
         self._number = context.next_number()

@@ -16,8 +16,8 @@ Source: docs/storage-protocol.md.
 import contextlib
 import logging
 import os
-from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol, assert_never
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -42,6 +42,7 @@ from common.storage_protocol.batch_sender import (
     LinkChange,
     Outgoing,
     SlotLost,
+    Unsent,
     WorkerChanged,
 )
 from common.storage_protocol.frames import Drain, LogLevel, MailArrived, Order, StoreFacts, decode_to_gateway
@@ -49,7 +50,7 @@ from common.storage_protocol.operations import Operation, Outcome, Refused
 from common.storage_protocol.send_run import SendRun
 from common.values import RefusalReason
 from gateway.connection.containment import report
-from gateway.errors import GatewaySuperseded
+from gateway.errors import GatewaySuperseded, WrongWorker
 from gateway.event_loop import READABLE, EventLoop, Timer
 from gateway.storage.send_answers import Sender, answer, leave_unknown
 
@@ -74,6 +75,8 @@ _CONNECT_AGAIN: Final = 1.0
 """Seconds: ZeroMQ itself gives a worker up that has refused a key."""
 _SMALL_FRAME: Final = 65536
 _RETRY_SEND: Final = 0.05
+_LINKS_PER_THREAD: Final = 16
+_MOST_THREADS: Final = 4
 _ROUNDS: Final = 2
 """How often one turn of the loop takes in answers. Each of them may let the next page of a long
 response be asked for, whose answer may be there before the turn ends: sockets would wait for the
@@ -81,6 +84,8 @@ end of all responses."""
 _EVENTS: Final = zmq.EVENTS
 _POLLIN: Final = int(zmq.POLLIN)
 _NOT_DONE: Final = Refused(RefusalReason.MALFORMED)
+_UNAVAILABLE: Final = Refused(RefusalReason.UNAVAILABLE, 2)
+"""For what was not sent. A worker that was killed is back after some seconds."""
 
 
 def _leave_unknown(waiter: "Waiter | SendRun[Sender]", operation: Operation) -> None:
@@ -140,7 +145,8 @@ NOBODY: Final = Nobody()
 
 class _Monitor:
     """A `Handler` of the socket's own events: whether it is connected. `changes` gets each
-    change, `failed` the event of a handshake that failed, where it is over TCP.
+    change, `failed` the event of a handshake that failed, where it is over TCP. `changed` is called
+    after a change.
     """
 
     def __init__(
@@ -149,11 +155,13 @@ class _Monitor:
         watched: zmq.Socket[bytes],
         changes: list[Incoming],
         failed: Callable[[int], None] | None,
+        changed: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._watched = watched
         self._changes = changes
         self._failed = failed
+        self._changed = changed
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         for one in _HANDSHAKES_FAILED if failed is not None else ():
             events |= one
@@ -170,6 +178,7 @@ class _Monitor:
                 self._failed(event)
                 continue
             self._changes.append(LinkChange.UP if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else LinkChange.DOWN)
+            self._changed()
 
     def close(self) -> None:
         """Stop watching."""
@@ -178,8 +187,36 @@ class _Monitor:
         self._socket.close()
 
 
+class SharedContext:
+    """One context of ZeroMQ for so many links."""
+
+    def __init__(self, links: int) -> None:
+        self.zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context(min(_MOST_THREADS, -(-links // _LINKS_PER_THREAD)))
+        # Besides its own, each has that which watches it.
+        self.zmq.set(zmq.MAX_SOCKETS, 64 + 8 * links)
+
+    def close(self) -> None:
+        """After the links."""
+        self.zmq.term()
+
+
+class Place(NamedTuple):
+    """Which shard a worker has to have, of how many."""
+
+    number: int = 0
+    shards: int = 1
+
+
+_ALONE: Final = Place()
+
+
 class StorageLink:
-    """One DEALER socket, one slot. `keys`: those of a worker on another machine."""
+    """One DEALER socket, one slot. `keys`: those of a worker on another machine. `refuse_after`:
+    seconds that the worker may be away before what was not sent is refused; None: it waits.
+    `context`: where several links share one.
+    """
+
+    shards = 1
 
     def __init__(
         self,
@@ -189,16 +226,22 @@ class StorageLink:
         new_incarnation: Callable[[], bytes],
         listener: LinkListener,
         keys: LinkKeys | None = None,
+        *,
+        place: Place = _ALONE,
+        refuse_after: float | None = None,
+        context: SharedContext | None = None,
     ) -> None:
         self._loop = loop
-        self._endpoint = endpoint
+        self.endpoint = endpoint
+        self.place = place
         self._keys = keys
         self._reconnect: Timer | None = None
         self._listener = listener
-        self._sender: BatchSender[Waiter, Sender] = BatchSender(slot, new_incarnation)
+        self._sender: BatchSender[Waiter, Sender] = BatchSender(slot, new_incarnation, refuse_after=refuse_after)
         self._changes: list[Incoming] = []
         self._notices: list[MailArrived] = []
-        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context.zmq
+        self._ends_context = context is None
         self._socket = self._zmq.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         # Without a worker nothing is queued: the sender keeps the one frame and sends it when there
@@ -215,7 +258,9 @@ class StorageLink:
             self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.worker)
             self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
             self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
-        self._monitor = _Monitor(loop, self._socket, self._changes, self._handshake_failed if over_tcp else None)
+        self._monitor = _Monitor(
+            loop, self._socket, self._changes, self._handshake_failed if over_tcp else None, self._note_news
+        )
         self._socket.connect(endpoint)
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -236,25 +281,50 @@ class StorageLink:
         self.sends_answered = 0
         """603s of runs."""
         self.outcomes_unknown = 0
+        self.unsent = 0
+        """Operations that were refused because the worker was away."""
         self.answered_at = loop.now
         """When the worker answered last, in monotonic seconds."""
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         self._rounds_left = _ROUNDS
-        loop.at_turn_end(self._end_turn)
+        self._follow_turns()
+
+    def _follow_turns(self) -> None:
+        self._loop.at_turn_end(self.end_turn)
+
+    def _note_news(self) -> None:
+        """Something came, or is due. The end of each turn looks."""
+
+    # --- where there is one worker, everything is its
+    # ------------------------------------------------------------------------------------------
+
+    def of(self, client_id: bytes) -> "StorageLink":
+        """The link to the shard of a user."""
+        return self
+
+    @property
+    def directory(self) -> "StorageLink":
+        """The link to the shard that has the list of users."""
+        return self
+
+    @property
+    def others(self) -> "Sequence[StorageLink]":
+        """The links to the other shards than the directory."""
+        return ()
 
     def _handshake_failed(self, event: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and self._keys is not None:
             _refusals.write(
                 logging.ERROR,
                 "the storage worker at %s does not take this gateway's key: there, `messageu-admin link-key allow %s`",
-                self._endpoint,
+                self.endpoint,
                 key_text(self._keys.own.public),
             )
         else:
             _refusals.write(
                 logging.ERROR,
                 "no handshake with the storage worker at %s: it ended meanwhile, or has another key than --worker says",
-                self._endpoint,
+                self.endpoint,
             )
         if self._reconnect is None:
             self._reconnect = self._loop.call_at(self._loop.now + _CONNECT_AGAIN, self._connect_again)
@@ -265,8 +335,8 @@ class StorageLink:
             return
         with contextlib.suppress(zmq.ZMQError):
             # Where ZeroMQ still tries by itself.
-            self._socket.disconnect(self._endpoint)
-        self._socket.connect(self._endpoint)
+            self._socket.disconnect(self.endpoint)
+        self._socket.connect(self.endpoint)
 
     def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
         """Send `operation` with the next batch. `size`: bytes it uses in memory until it is
@@ -297,8 +367,15 @@ class StorageLink:
     def ready(self, events: int) -> None:
         """The socket has news; `resume_output` reads it at the end of the turn."""
         self._has_news = True
+        self._note_news()
 
-    def _end_turn(self) -> None:
+    @property
+    def has_work(self) -> bool:
+        """Whether the end of the next turn has something to do, even if nothing comes."""
+        return bool(self.collects or self._has_news or self._is_due or self._changes)
+
+    def end_turn(self) -> None:
+        """Receive, hand out outcomes and send."""
         self._rounds_left = _ROUNDS
         self.resume_output()
 
@@ -398,6 +475,17 @@ class StorageLink:
                             _leave_unknown(waiter, operation)
                         except Exception as error:
                             report(error)
+                case Unsent(operations, waiters):
+                    self.unsent += len(operations)
+                    for operation, waiter in zip(operations, waiters, strict=True):
+                        try:
+                            if isinstance(waiter, SendRun):
+                                answer(waiter, _UNAVAILABLE)
+                            else:
+                                waiter.answered(operation, _UNAVAILABLE)
+                        except Exception as error:
+                            report(error)
+                            _leave_unknown(waiter, operation)
                 case Divided(sender):
                     sender.sends_divided()
                 case Deadly(operation, waiter):
@@ -412,6 +500,7 @@ class StorageLink:
                     except Exception as error:
                         report(error)
                 case Greeted(facts, _, is_other_store):
+                    self._check_place(facts)
                     log.info(
                         "connected to the storage worker, generation %d",
                         facts.generation,
@@ -429,6 +518,15 @@ class StorageLink:
                     self._listener.worker_changed()
                 case _:
                     assert_never(event)
+
+    def _check_place(self, facts: StoreFacts) -> None:
+        found = Place(facts.shard, facts.shards)
+        if found != self.place:
+            raise WrongWorker(
+                f"the storage worker at {self.endpoint} has shard {found.number} of {found.shards}, and this gateway "
+                f"takes it for shard {self.place.number} of {self.place.shards}: --worker names the workers of all "
+                "shards, in their order"
+            )
 
     def _send(self, outgoing: Outgoing) -> bool:
         frame, operations, is_new = outgoing
@@ -466,13 +564,15 @@ class StorageLink:
     def _wake(self) -> None:
         self._timer = None
         self._is_due = True
+        self._note_news()
 
     def close(self) -> None:
         """Leave without waiting."""
         self._loop.unregister(_number(self._socket, zmq.FD))
         self._monitor.close()
         self._socket.close()
-        self._zmq.term()
+        if self._ends_context:
+            self._zmq.term()
 
 
 def _next_turn() -> None:

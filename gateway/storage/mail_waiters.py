@@ -8,7 +8,7 @@ Exposure: clients choose how many wait, one for each connection.
 A `LinkListener`.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from gateway.connection.containment import Breakable, contained
@@ -77,11 +77,14 @@ class MailWaiters:
                 if sequence > fetch.committed:
                     contained(fetch, fetch.look_again)()
 
-    def worker_changed(self) -> None:
-        """The new worker knows of no waiting 643s: all look again."""
-        for fetches in list(self._fetches.values()):
-            for fetch in list(fetches):
-                contained(fetch, fetch.look_again)()
+    def worker_changed(self, is_concerned: Callable[[bytes], bool] | None = None) -> None:
+        """The new worker knows of no waiting 643s: all look again. `is_concerned`: whether it is
+        the worker of a user; None: of all.
+        """
+        for client_id, fetches in list(self._fetches.items()):
+            if is_concerned is None or is_concerned(client_id):
+                for fetch in list(fetches):
+                    contained(fetch, fetch.look_again)()
 
     def store_changed(self) -> None:
         """Sequences now refer to other messages: what was sent on connections before must not be

@@ -67,16 +67,16 @@ class FakeStorage:
     A `StoreMessages` is noted and decided as the `StoreMessage`s that it stands for.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, shard: tuple[int, int] = (0, 1)) -> None:
         self._context = context
-        self.endpoint = f"ipc://{folder}/s.sock"
+        self.endpoint = f"ipc://{folder}/s{shard[0]}.sock"
         self.decide: Callable[[Operation], Outcome] = default_decision
         self.deadly: bytes | None = None
         self.answering = True
         self.welcoming = True
         self.epoch = 0
         self.incarnation = INCARNATION
-        self.facts = StoreFacts(SERVER_ID, 7, 100)
+        self.facts = StoreFacts(SERVER_ID, 7, 100, *shard)
         self.operations: list[Operation] = []
         self.batches: list[Batch] = []
         self.greetings: list[Hello] = []

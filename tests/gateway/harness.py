@@ -20,6 +20,8 @@ from gateway.event_loop import EventLoop
 from gateway.listener import Listener, open_listener
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
+from gateway.storage.mail_waiters import MailWaiters
+from gateway.storage.shard_links import ShardLinks, Target
 from tests.gateway.fake_storage import FakeStorage
 from tests.gateway.tls_peer import ClientTls
 from torture.patience import HANG_SECONDS
@@ -153,25 +155,31 @@ class Gate:
         settings: Settings | None = None,
         tls: ServerTls | None = None,
         proxies: Sequence[Network] = (),
+        shards: int = 1,
     ) -> None:
         self.clock = Clock()
         self.zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.storage = FakeStorage(self.zmq_context, folder)
+        self.storages = [FakeStorage(self.zmq_context, folder, (number, shards)) for number in range(shards)]
+        self.storage = self.storages[0]
         self.loop = EventLoop(self.clock)
         numbers = count(1)
         self.context = SessionContext(
             self.loop,
-            lambda listener: StorageLink(
-                self.loop, self.storage.endpoint, 3, lambda: next(numbers).to_bytes(16, "little"), listener
-            ),
+            lambda waiters: self._link_to(waiters, lambda: next(numbers).to_bytes(16, "little")),
             settings or Settings(),
             bytes,
         )
-        self.link = self.context.link
+        self.link = self.context.worker
         listening = open_listener("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]
         self.listener = Listener(listening, self.context, tls, proxies)
         self.peers: list[Peer] = []
+
+    def _link_to(self, waiters: MailWaiters, new_incarnation: Callable[[], bytes]) -> StorageLink | ShardLinks:
+        if len(self.storages) == 1:
+            return StorageLink(self.loop, self.storage.endpoint, 3, new_incarnation, waiters)
+        targets = [Target(storage.endpoint) for storage in self.storages]
+        return ShardLinks(self.loop, targets, 3, new_incarnation, waiters)
 
     def peer(self, source: str = "127.0.0.1") -> Peer:
         peer = Peer(self, source)
@@ -190,7 +198,8 @@ class Gate:
         to be right.
         """
         self.loop.turn(0.001)
-        self.storage.serve()
+        for storage in self.storages:
+            storage.serve()
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
         """Turn until `condition` holds."""
@@ -221,8 +230,8 @@ class Gate:
         while self.clock.time < end:
             self.clock.time = min(end, self.clock.time + step)
             self.turn()
-            if self.storage.answering and self.storage.socket is not None:
-                self.turn_until(lambda: self.link.idle)
+            if all(storage.answering and storage.socket is not None for storage in self.storages):
+                self.turn_until(lambda: self.context.link.idle)
         self.turn()
 
     def close(self) -> None:
@@ -231,9 +240,10 @@ class Gate:
         for session in list(self.context.sessions):
             session.abort()
         self.listener.close()
-        self.link.close()
+        self.context.link.close()
         self.loop.close()
-        self.storage.close()
+        for storage in self.storages:
+            storage.close()
         self.zmq_context.term()
 
 

@@ -25,6 +25,7 @@ from common.storage_protocol.batch_sender import (
     Incoming,
     LinkChange,
     SlotLost,
+    Unsent,
     WorkerChanged,
 )
 from common.storage_protocol.frames import (
@@ -38,7 +39,8 @@ from common.storage_protocol.frames import (
     Welcome,
     decode_to_worker,
 )
-from common.storage_protocol.operations import Done, MessagesStored, Outcome, Release, StoreMessages
+from common.storage_protocol.message_format import pack_frame
+from common.storage_protocol.operations import Done, GetAbout, MessagesStored, Outcome, Release, StoreMessages
 from common.storage_protocol.send_run import LARGEST, SendRun
 
 FACTS = StoreFacts(bytes(16), 1, 0)
@@ -102,6 +104,76 @@ def sender() -> Sender:
     sender = new_sender()
     greeted(sender)
     return sender
+
+
+class TestRefusingWhatWasNotSent:
+    """With `refuse_after`, as for a worker among others."""
+
+    @pytest.fixture
+    def impatient(self) -> Sender:
+        numbers = count(1)
+        sender: Sender = BatchSender(3, lambda: next(numbers).to_bytes(16, "big"), refuse_after=1.0)
+        heard(sender, LinkChange.UP)
+        greeted(sender)
+        return sender
+
+    def test_it_is_refused_when_the_link_was_down_so_long(self, impatient: Sender) -> None:
+        impatient.submit(GetAbout(), "in flight", 0, 300)
+        sent(impatient)
+        assert heard(impatient, LinkChange.DOWN, now=10) == []
+        impatient.submit(GetAbout(), "a", 10, 400)
+        impatient.submit(Release(1), "ending", 10, 500)
+        impatient.submit_sends(Frames([b"r" * 16], frame_of_603(1)), "s", 10, 600, authenticated=False)
+        assert impatient.next_timeout() == 11
+        assert heard(impatient, now=10.9) == []
+        [event] = heard(impatient, now=11)
+        assert isinstance(event, Unsent)
+        assert [type(one) for one in event.operations] == [GetAbout, StoreMessages]
+        assert event.waiters[0] == "a"
+        assert isinstance(event.waiters[1], SendRun)
+        assert impatient.size == 800
+        assert impatient.next_timeout() == DEADLINE
+        # Whatever comes now has waited long enough.
+        impatient.submit(GetAbout(), "b", 12)
+        assert heard(impatient, now=12) == [Unsent([GetAbout()], ["b"])]
+        assert heard(impatient, LinkChange.UP, now=13) == []
+        impatient.submit(GetAbout(), "c", 13)
+        assert sent(impatient, 13).operations == [GetAbout()]
+        assert heard(impatient, Reply(3, 1, 1, WORKER, [Done()]), now=13)
+        assert sent(impatient, 13).operations == [Release(1), GetAbout()]
+
+    def test_before_the_first_connection_too(self) -> None:
+        sender: Sender = BatchSender(3, lambda: bytes(16), refuse_after=1.0)
+        sender.submit(GetAbout(), "a", 5)
+        assert heard(sender, now=5) == []
+        assert heard(sender, now=6) == [Unsent([GetAbout()], ["a"])]
+        assert sender.is_idle
+
+    def test_endings_that_never_leave_end_with_a_greeting(self, impatient: Sender) -> None:
+        heard(impatient, LinkChange.DOWN, now=10)
+        impatient.submit(Release(1), "ending", 10)
+        assert heard(impatient, now=12) == []
+        assert heard(impatient, now=10 + DEADLINE) == [GivenUp([Release(1)], ["ending"], is_late=True)]
+        heard(impatient, LinkChange.UP, now=30)
+        assert is_greeting(impatient, 30)
+
+    def test_a_short_interruption_is_not_noticed(self, impatient: Sender) -> None:
+        for now in (10.0, 10.8, 11.6):
+            heard(impatient, LinkChange.DOWN, now=now)
+            impatient.submit(GetAbout(), "a", now)
+            assert heard(impatient, now=now + 0.7) == []
+            assert heard(impatient, LinkChange.UP, now=now + 0.75) == []
+
+
+class Frames(NamedTuple):
+    """Sends of one connection."""
+
+    recipients: list[bytes]
+    frames: bytes
+
+
+def frame_of_603(number: int) -> bytes:
+    return pack_frame(b"s" * 16, b"r" * 16, 3, bytes((number,)))
 
 
 class TestSender:

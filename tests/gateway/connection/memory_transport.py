@@ -6,7 +6,7 @@ acknowledgements. `Scene` turns the gateway by hand, under a clock of its own.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from common.client_protocol.requests import Request, encode
@@ -270,6 +270,17 @@ class MemoryStorage:
 
         self._answers.append(answered)
         self._losses.append(lose)
+
+    shards = 1
+
+    def of(self, client_id: bytes) -> "MemoryStorage":
+        return self
+
+    @property
+    def directory(self) -> "MemoryStorage":
+        return self
+
+    others: Sequence["MemoryStorage"] = ()
 
     @property
     def collects(self) -> bool:
