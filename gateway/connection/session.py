@@ -490,8 +490,12 @@ class Session:
             elif self._unanswered and not flows(self, event):
                 self._held = event
                 return
+            elif type(event) is RefusedRequests:
+                # One refusal is a turn's work: it costs the others as little as it costs to ask.
+                refused = True
+                take_up(self, event)
+                left = 0
             else:
-                refused = refused or type(event) is RefusedRequests
                 left -= take_up(self, event)
 
     def _is_own(self, run: PipelinedSends) -> bool:
