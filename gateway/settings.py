@@ -72,7 +72,7 @@ class Settings(NamedTuple):
     """Connections that are in a TLS handshake or have to name the client behind a proxy."""
     openings_a_turn: int = 8
     """How many of them one turn of the loop goes on with: a step may take a millisecond."""
-    proofs_a_turn: int = 8
+    proofs_a_turn: int = 4
     """The same of signatures that are checked."""
     opening_kept: float = 1.0
     """How long one of them is not ended for another one."""

@@ -93,14 +93,14 @@ class SessionContext:
         turn.
         """
         self._flush_all()
-        waiting = self.turns.waiting
-        if waiting:
-            self.turns.serve()
+        turns = self.turns
+        if turns.waiting or turns.refused:
+            turns.serve()
         self.holdings.keep_to_budget()
         self._resume_link()
         self._flush_all()
-        if waiting:
-            self.turns.stay_awake()
+        if turns.waiting or turns.refused:
+            turns.stay_awake()
 
     def _flush_all(self) -> None:
         """Repeat until no output is pending; includes what the link receives meanwhile."""

@@ -44,6 +44,8 @@ class Scheduler:
         self._most_bytes = settings.total_in_flight // 2
         self.waiting: OrderedDict[Connection, None] = OrderedDict()
         """The queue."""
+        self.refused: OrderedDict[Connection, None] = OrderedDict()
+        """Those that join it when it is served next."""
 
     @property
     def has_capacity(self) -> bool:
@@ -67,12 +69,22 @@ class Scheduler:
         """Append `connection` to the queue, unless it is in it."""
         self.waiting[connection] = None
 
+    def wait_refused(self, connection: Connection) -> None:
+        """The same after something was refused. It is not served twice in one turn, also where
+        nobody else waits.
+        """
+        self.refused[connection] = None
+
     def leave(self, connection: Connection) -> None:
         """Remove it from the queue."""
         self.waiting.pop(connection, None)
+        self.refused.pop(connection, None)
 
     def serve(self) -> None:
         """Serve the first in the queue. Called at the end of each turn of the loop."""
+        if self.refused:
+            self.waiting.update(self.refused)
+            self.refused.clear()
         served = 0
         while self.waiting and served < _SERVED_AT_ONCE and self.has_capacity:
             connection, _ = self.waiting.popitem(last=False)
@@ -86,7 +98,7 @@ class Scheduler:
         """Keep the loop from sleeping if the next in the queue can be served. The last step of each
         turn of the loop.
         """
-        if self.waiting and self.has_capacity:
+        if self.refused or (self.waiting and self.has_capacity):
             self._loop.call_at(self._loop.now, _next_turn)
 
 

@@ -461,8 +461,12 @@ class Session:
                 return
             event = self._held
             if event is None:
-                if left <= 0 and (refused or self._connection.undigested):
+                if refused:
                     # What is refused never waits for the worker, which holds up everybody else.
+                    self._waits = True
+                    self.context.turns.wait_refused(self)
+                    return
+                if left <= 0 and self._connection.undigested:
                     self.wait_for_turn()
                     return
                 event = next_event()
@@ -494,7 +498,6 @@ class Session:
                 # One refusal is a turn's work: it costs the others as little as it costs to ask.
                 refused = True
                 take_up(self, event)
-                left = 0
             else:
                 left -= take_up(self, event)
 

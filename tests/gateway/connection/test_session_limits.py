@@ -87,6 +87,26 @@ def test_a_run_beyond_the_limit_is_refused_in_its_place(make: Callable[..., Scen
     assert len(scene.storage.asked_for(StoreMessage)) == 3
 
 
+def test_one_refusal_a_turn_while_others_are_served(make: Callable[..., Scene]) -> None:
+    scene = make(limit_requests=Rate(2, 1, 4))
+    neighbour = scene.another(THERE)
+    greet(scene)
+    greet(scene, neighbour)
+    scene.peer.say(encode(KEY_OF_BOB) * 12)
+    answers: list[list[int | tuple[int, int]]] = []
+    turns_of_neighbour = []
+    for turn in range(30):
+        if turn in (3, 6):
+            neighbour.say(KEY_OF_BOB)
+        scene.turn(1)
+        answers.append(heard(scene.peer.take()))
+        if heard(neighbour.take()) == [2102]:
+            turns_of_neighbour.append(turn)
+    assert [one for turn in answers for one in turn] == [2102] * 2 + [too_fast(4)] * 10
+    assert max(one.count(too_fast(4)) for one in answers) <= 2, "one when it was read, one in its turn"
+    assert turns_of_neighbour == [3, 6], "others are served in the turn in which they ask"
+
+
 def test_refusals_wait_for_the_answers_before_them(make: Callable[..., Scene]) -> None:
     scene = make(limit_messages=Rate(3, 1, 4))
     greet(scene)
@@ -244,9 +264,9 @@ def test_who_is_refused_lets_others_have_their_turn(make: Callable[..., Scene]) 
     assert heard(scene.say(SEND)) == [STORED]
     scene.peer.say(SEND * 50)
     scene.peer.report()
-    assert scene.session in scene.context.turns.waiting
+    assert scene.session in scene.context.turns.refused
     assert heard(scene.say()) == [too_fast(4)] * 50
-    assert scene.session not in scene.context.turns.waiting
+    assert scene.session not in (*scene.context.turns.waiting, *scene.context.turns.refused)
 
 
 def test_claims_beyond_a_limit_are_answered_without_a_one_time_key(make: Callable[..., Scene]) -> None:
