@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 from client import paths
 from common.errors import InfoFileError, SettingRejected, ValueRejected
 from common.info_files import SERVER_INFO, read_server_address
-from common.server_address import SCHEME, ServerAddress, parse_address, shown
+from common.server_address import SCHEME, ServerAddress, parse_addresses, shown
 
 _IDENTITY: Final = ("my.info", "me.info", "my.info.pending", ".imported")
 _STORE: Final = ("store.db", "store.use")
@@ -276,7 +276,7 @@ class Settings:
 def address_of(source: str, text: str) -> ServerAddress:
     """Read a server's address. Raises `SettingRejected` that names where it came from."""
     try:
-        return parse_address(text)
+        return parse_addresses(text)
     except ValueRejected as error:
         raise SettingRejected(
             f"{source} takes HOST:PORT, or a link that begins with {SCHEME}, not {shown(text)}: {error}."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InfoFileError, ValueRejected
-from common.server_address import ServerAddress, parse_address, parse_port, shown
+from common.server_address import ServerAddress, parse_address, parse_addresses, parse_port, shown
 
 __all__ = ["DEFAULT_PORT", "SERVER_INFO", "ServerAddress", "parse_address", "read_port", "read_server_address"]
 
@@ -44,9 +44,11 @@ def read_port(path: Path) -> int:
 
 
 def read_server_address(path: Path) -> ServerAddress:
-    """The `address:port`, or the link, on the first line of server.info. Raises `InfoFileError`."""
+    """The `address:port`, several of them with commas, or the link, on the first line of
+    server.info. Raises `InfoFileError`.
+    """
     line = _first_line(path)
     try:
-        return parse_address(line)
+        return parse_addresses(line)
     except ValueRejected as error:
         raise InfoFileError(path, 1, f"expected address:port or a link, found {shown(line)}: {error}") from error

@@ -1,6 +1,7 @@
 """A server's address as people paste it: text <-> value.
 
-Owns: `HOST:PORT`, the link `messageu://PIN[,NEXTPIN]@HOST:PORT[#INVITATION]`, and what a pin is.
+Owns: `HOST:PORT`, the link `messageu://PIN[,NEXTPIN]@HOST:PORT[#INVITATION]`, lists
+`HOST:PORT,HOST:PORT` in either, and what a pin is.
 Promises: pure. A text has one meaning only, or is refused with a `ValueRejected` that says what is
 wrong with it and quotes it without its invitation. What is written is read back unchanged.
 Exposure: pasted by people, from mails and screens.
@@ -13,6 +14,7 @@ Source: docs/client-protocol.md, "Files beside the programs".
 """
 
 import binascii
+from collections.abc import Callable
 from typing import Final, NamedTuple, NewType
 
 from common.errors import ValueRejected
@@ -20,6 +22,7 @@ from common.errors import ValueRejected
 SCHEME: Final = "messageu://"
 PIN_SIZE: Final = 32
 MOST_PINS: Final = 2
+MOST_PLACES: Final = 16
 INVITATION_SIZE: Final = 16
 _LONGEST_HOST: Final = 255
 _LONGEST_QUOTE: Final = 40
@@ -41,15 +44,22 @@ class ServerAddress(NamedTuple):
     port: int
     pins: tuple[Pin, ...] = ()
     invitation: bytes | None = None
+    others: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports of further gateways to the same server, tried in this order after the first
+    one."""
 
     def __str__(self) -> str:
         return f"{SCHEME}{','.join(map(pin_text, self.pins))}@{self.place}" if self.pins else self.place
 
     @property
     def place(self) -> str:
-        """Only HOST:PORT, for messages."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """Only HOST:PORT, for messages; several with commas between them."""
+        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.places)
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Every host and port, in order."""
+        return ((self.host, self.port), *self.others)
 
     @property
     def link(self) -> str:
@@ -91,13 +101,27 @@ def parse_port(text: str) -> int | None:
 
 
 def parse_address(text: str) -> ServerAddress:
-    """Read `HOST:PORT` or a link; an IPv6 address is in brackets. Raises `ValueRejected`."""
+    """Read `HOST:PORT` or a link, of one place; an IPv6 address is in brackets. Raises
+    `ValueRejected`.
+    """
+    return _parsed(text, lambda place: [_host_and_port(place)])
+
+
+def parse_addresses(text: str) -> ServerAddress:
+    """The same, or several places with commas between them, tried in their order. Raises
+    `ValueRejected`.
+    """
+    return _parsed(text, _places)
+
+
+def _parsed(text: str, places: Callable[[str], list[tuple[str, int]]]) -> ServerAddress:
     text = text.strip()
     scheme, separator, rest = text.partition("://")
     if not separator:
         if "@" in text or "#" in text:
             raise ValueRejected(f"a link begins with {SCHEME}: {_FORM}")
-        return ServerAddress(*_host_and_port(text))
+        (host, port), *others = places(text)
+        return ServerAddress(host, port, others=tuple(others))
     if f"{scheme}://".lower() != SCHEME:
         raise ValueRejected(f"a link begins with {SCHEME}, not {_quoted(f'{scheme}://')}")
     if any(character.isspace() for character in rest):
@@ -107,9 +131,9 @@ def parse_address(text: str) -> ServerAddress:
     if not at:
         raise ValueRejected(f"the pin is missing: {_FORM}")
     pins = _pins(pins_text)
-    host, port = _host_and_port(place)
+    (host, port), *others = places(place)
     invitation = _read(invited, INVITATION_SIZE, "an invitation", secret=True) if hash_sign else None
-    return ServerAddress(host, port, pins, invitation)
+    return ServerAddress(host, port, pins, invitation, tuple(others))
 
 
 def shown(text: str) -> str:
@@ -125,6 +149,16 @@ def _pins(text: str) -> tuple[Pin, ...]:
     if len(set(pins)) != len(pins):
         raise ValueRejected("the two pins are the same one")
     return pins
+
+
+def _places(text: str) -> list[tuple[str, int]]:
+    parts = text.split(",", MOST_PLACES)
+    if len(parts) > MOST_PLACES:
+        raise ValueRejected(f"there are at most {MOST_PLACES} HOST:PORT in a list")
+    places = [_host_and_port(part) for part in parts]
+    if len(set(places)) != len(places):
+        raise ValueRejected("the same HOST:PORT is there twice")
+    return places
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

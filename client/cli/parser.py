@@ -74,8 +74,9 @@ def _common(of: Parser, default: str | None) -> None:
         "--server",
         metavar="HOST:PORT",
         default=default,
-        help="the server's address, or its link, messageu://PIN@HOST:PORT, for TLS with that pin; "
-        "remembered by `register` (default: from server.info)",
+        help="the server's address, or its link, messageu://PIN@HOST:PORT, for TLS with that pin; a server of "
+        "several gateways has HOST:PORT,HOST:PORT in either, tried in this order; remembered by `register` "
+        "(default: from server.info)",
     )
     to.add_argument(
         "--save-dir",

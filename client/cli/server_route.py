@@ -71,7 +71,8 @@ def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
         code = qr_lines(str(address))
         lines += ["", *(painted(code) if sys.stdout.isatty() and takes_colours(dict(os.environ)) else code)]
     output.data("address", "\n".join(lines), address=str(address), **fields(settings))
-    if not address.pins and not address.host.startswith("127.") and address.host not in {"localhost", "::1"}:
+    is_here = all(host.startswith("127.") or host in {"localhost", "::1"} for host, _ in address.places)
+    if not address.pins and not is_here:
         output.say("It has no pin: connections to it are not encrypted.")
     return 0
 

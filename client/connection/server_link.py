@@ -432,11 +432,28 @@ class ServerLink:
             ) from error
 
     def _connected(self) -> socket.socket:
-        """Connect to the first address of the server's name that accepts. Raises `OSError`,
-        `UnicodeError`.
+        """Connect to the first place of the server that accepts, and there to the first address of
+        its name. Raises `OSError`, `UnicodeError`.
         """
-        failure = OSError("its name has no address")
-        for family, kind, protocol, _, where in self._addresses():
+        failure: OSError | UnicodeError = OSError("its name has no address")
+        for host, port in self.address.places:
+            if self._interrupted.is_set():
+                raise _connection_lost()
+            try:
+                addresses = self._addresses(host, port)
+            except (OSError, UnicodeError) as error:
+                failure = error
+                continue
+            connection = self._first_of(addresses)
+            if isinstance(connection, socket.socket):
+                return connection
+            failure = connection or failure
+        raise failure
+
+    def _first_of(self, addresses: Sequence[_Address]) -> socket.socket | OSError | None:
+        """A connection, or why the last address took none; None where there is no address."""
+        failure: OSError | None = None
+        for family, kind, protocol, _, where in addresses:
             connection = socket.socket(family, kind, protocol)
             try:
                 connection.settimeout(self._connect_timeout)
@@ -449,15 +466,14 @@ class ServerLink:
                 raise
             else:
                 return connection
-        raise failure
+        return failure
 
-    def _addresses(self) -> Sequence[_Address]:
-        """Look the server's name up. Raises `OSError`, `UnicodeError`.
+    def _addresses(self, host: str, port: int) -> Sequence[_Address]:
+        """Look a name up. Raises `OSError`, `UnicodeError`.
 
         The system's look-up can't be interrupted and may take minutes, so it runs in a thread of
         its own, which is abandoned if the caller gives up.
         """
-        host, port = self.address.host, self.address.port
         with contextlib.suppress(socket.gaierror):
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         found: queue.SimpleQueue[Sequence[_Address] | OSError | UnicodeError] = queue.SimpleQueue()

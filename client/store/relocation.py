@@ -29,7 +29,7 @@ from client.store.sealing import OUTBOX_PROBLEM
 from client.store.settings import ServerRow
 from common.errors import ValueRejected
 from common.names import any_username
-from common.server_address import ServerAddress, parse_address
+from common.server_address import ServerAddress, parse_addresses
 from common.values import ClientId, Username, client_id_from_hex
 
 _LEFT: Final = "left_account"
@@ -63,7 +63,7 @@ class LeftAccount(NamedTuple):
             address, name, client_id, server, moved_to, deleted = json.loads(text)
             row = None if server is None else ServerRow(bytes.fromhex(server[0]), int(server[1]), 0)
             return cls(
-                parse_address(address),
+                parse_addresses(address),
                 any_username(name),
                 client_id_from_hex(client_id),
                 row,

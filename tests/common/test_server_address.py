@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ValueRejected
-from common.server_address import ServerAddress, parse_address, parse_pin, pin, pin_of, pin_text, shown
+from common.server_address import (
+    MOST_PLACES,
+    ServerAddress,
+    parse_address,
+    parse_addresses,
+    parse_pin,
+    pin,
+    pin_of,
+    pin_text,
+    shown,
+)
 
 PIN = pin(bytes(range(32)))
 NEXT = pin(bytes(range(100, 132)))
@@ -22,17 +32,19 @@ NEXT_TEXT = pin_text(NEXT)
 INVITED = bytes(range(16))
 INVITATION = base64.urlsafe_b64encode(INVITED).decode().rstrip("=")
 
+NOTHING = st.just(())
 names = st.text(st.characters(categories=["L", "N"], include_characters="-._"), min_size=1, max_size=40)
 sixes = st.ip_addresses(v=6).map(str)
 fours = st.ip_addresses(v=4).map(str)
 pins = st.binary(min_size=32, max_size=32).map(pin)
-plain = st.builds(ServerAddress, st.one_of(names, sixes, fours), st.integers(1, 65535), st.just(()), st.none())
+plain = st.builds(ServerAddress, st.one_of(names, sixes, fours), st.integers(1, 65535), NOTHING, st.none(), NOTHING)
 links = st.builds(
     ServerAddress,
     st.one_of(names, sixes, fours),
     st.integers(1, 65535),
     st.lists(pins, min_size=1, max_size=2, unique=True).map(tuple),
     st.one_of(st.none(), st.binary(min_size=16, max_size=16)),
+    NOTHING,
 )
 
 
@@ -42,6 +54,37 @@ def test_what_is_written_is_read_back(address: ServerAddress) -> None:
     assert parse_address(f" {address.link}\n") == address
     assert parse_address(str(address)) == address._replace(invitation=None)
     assert parse_address(address.place) == ServerAddress(address.host, address.port)
+
+
+places = st.tuples(st.one_of(names, sixes, fours), st.integers(1, 65535))
+
+
+@given(st.one_of(plain, links), st.lists(places, max_size=MOST_PLACES - 1))
+def test_a_list_of_places_is_read_back(address: ServerAddress, others: list[tuple[str, int]]) -> None:
+    listed = [place for place in dict.fromkeys(others) if place != (address.host, address.port)]
+    address = address._replace(others=tuple(listed))
+    assert parse_addresses(address.link) == address
+    assert parse_addresses(address.place).places == address.places
+    if listed:
+        with pytest.raises(ValueRejected):
+            parse_address(address.link)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a:1,", "HOST:PORT is missing"),
+        (",a:1", "HOST:PORT is missing"),
+        ("a:1,b", "the port is missing"),
+        ("a:1,a:1", "the same HOST:PORT is there twice"),
+        ("a:1, b:2", "a host has no ' ' in it"),
+        (",".join(f"a:{port}" for port in range(1, MOST_PLACES + 2)), "at most 16 HOST:PORT"),
+        (f"messageu://{TEXT}@a:1,messageu://{TEXT}@b:2", "use one colon|a host has no"),
+    ],
+)
+def test_a_malformed_list_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ValueRejected, match=problem):
+        parse_addresses(text)
 
 
 @given(st.text(max_size=120))

@@ -386,6 +386,20 @@ class TestLookingUp:
         link.close()
 
 
+def test_of_several_gateways_the_first_that_is_there_is_used(server: FakeGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = listener.getsockname()[1]
+    places = (("127.0.0.1", dead), ("no-such-host.invalid", 1), (server.address.host, server.address.port))
+    (host, port), *others = places
+    link = ServerLink(ServerAddress(host, port, others=tuple(others)))
+    link.connect()
+    assert link.is_open()
+    link.close()
+    link = ServerLink(ServerAddress(host, port, others=tuple(others[:1])))
+    with pytest.raises(ServerUnreachable, match=f"no server at 127.0.0.1:{dead},no-such-host.invalid:1"):
+        link.connect()
+
+
 @pytest.mark.parametrize("sizes", [[36, 16], [0, 0, 5], [100_000] * 2 + [16], [262_144 - 44 - 16, 16]])
 def test_a_request_of_256_kib_goes_out_in_one_write(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
