@@ -16,6 +16,7 @@ from client.suite1 import bundles, olm, outer
 from client.suite1.state_codec import packed, unpacked, unusable
 from client.suite1.values import (
     DAY,
+    FARTHEST,
     KEPT_AFTER,
     ONE_TIME_BATCH,
     ONE_TIME_LOW,
@@ -196,7 +197,10 @@ def _new_outer(others: tuple[OuterSecret, ...], now: int, random_bytes: RandomBy
     number = 0
     while number in taken:
         number = int.from_bytes(random_bytes(4), "little")
-    return OuterSecret(number, now, now + VALID_FOR, random_bytes(outer.SEED_SIZE), None)
+    # Peers refuse a bundle that ends before the one they know: a clock that was ahead holds nobody
+    # up.
+    known = max((secret.valid_until for secret in others if secret.valid_until <= now + FARTHEST), default=0)
+    return OuterSecret(number, now, max(now + VALID_FOR, known), random_bytes(outer.SEED_SIZE), None)
 
 
 def _outer_secret(fields: object) -> OuterSecret:

@@ -6,16 +6,23 @@ target is a fault. A target keeps nothing between two inputs.
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from client.errors import ClientError
 from client.identity import archive, identity_files
+from client.suite1 import bundles, layout, messages, outer, payloads
+from client.suite1.own_keys import OwnKeys
+from client.suite1.payloads import PayloadMalformed
+from client.suite1.peers import Peer
+from client.suite1.values import BUNDLE_SIZE, BundleRefused, Pair
 from common.client_protocol.client_connection import ClientConnection
 from common.client_protocol.requests import LARGEST_FIXED
 from common.client_protocol.server_connection import Limits, ServerConnection
@@ -156,9 +163,58 @@ def certificates(data: bytes) -> None:
         certificate.following(folder)
 
 
+class _Bob(NamedTuple):
+    """A recipient of the vectors of suite 1, before anything has come."""
+
+    keys: OwnKeys
+    peer: Peer
+    pair: Pair
+
+
+@cache
+def _bob() -> _Bob:
+    vectors = json.loads((Path(__file__).parents[1] / "vectors" / "suite1.json").read_bytes())
+    alice, bob = vectors["conversations"][0]["people"]
+    state = {name: base64.b64decode(data) for name, data in bob["state"].items()}
+    pair = Pair(bytes.fromhex(alice["id"]), bytes.fromhex(bob["id"]))
+    return _Bob(OwnKeys.from_bytes(state["keys"]), Peer.from_bytes(state["peer"]), pair)
+
+
+def suite1_claims(data: bytes) -> None:
+    """What a server answers to a claim: a bundle, and behind it a one-time key."""
+    bob = _bob()
+    with suppress(BundleRefused):
+        bundles.checked_claim(data[:BUNDLE_SIZE], data[BUNDLE_SIZE:], bob.pair.sender, 1_800_000_000_000)
+
+
+def suite1_messages(data: bytes) -> None:
+    """A content; where the first byte is odd, what is inside its outer layer, as who has the
+    recipient's bundle can make it; where it is 2, Olm's plain text.
+    """
+    bob = _bob()
+    kind, rest = data[:1], data[1:]
+    if kind == b"\2":
+        layout.unpacked(rest)
+        return
+    if kind and kind[0] % 2:
+        key = bob.keys.outer[-1].public
+        rest = layout.enveloped(key.number, outer.seal(key.public, bob.pair, rest))
+    result = messages.open_message(bob.keys, bob.peer, bob.pair, rest)
+    # What comes of it can be kept, and read again.
+    assert Peer.from_bytes(result.peer.to_bytes()) == result.peer
+    assert OwnKeys.from_bytes(result.keys.to_bytes()) == result.keys
+
+
+def suite1_payloads(data: bytes) -> None:
+    """What a peer says."""
+    with suppress(PayloadMalformed):
+        payloads.decoded(data)
+
+
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
         requests, responses, link, names, addresses, keys, identities, archives, sealed, certificates,
+        suite1_claims, suite1_messages, suite1_payloads,
     )
 }  # fmt: skip

@@ -99,6 +99,19 @@ def test_a_home_that_was_away_keeps_its_key_until_its_successor_is_known_for_sev
     assert own_keys.without_expired(keys, world.now + days(7)).outer_seed(old) is None
 
 
+@pytest.mark.parametrize(("ahead", "is_kept"), [(3, True), (7, True), (8, False), (400, False)])
+def test_a_clock_that_was_ahead_makes_no_peer_refuse_the_next_bundle(ahead: int, is_kept: bool) -> None:
+    world = World(now=NOW + days(ahead))
+    home = Home(world, ALICE)
+    early = home.keys.outer[-1]
+    world.now = NOW
+    assert own_keys.publication_due(home.keys, NOW)
+    home.publish()
+    assert home.keys.outer[-1].valid_until == (early.valid_until if is_kept else NOW + days(7))
+    # Who believed the first one believes the second.
+    bundles.checked_bundle(world.shelves[ALICE].bundle, ALICE, NOW, home.keys.identity, early.public)
+
+
 def test_replacing_all_makes_the_server_forget() -> None:
     world, home = new_home()
     before = home.keys
