@@ -62,12 +62,13 @@ class SqliteStore(Store):
 
 
 class PostgresStore(Store):
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: int) -> None:
         self._url = url
+        self._patience = patience
         super().__init__()
 
     def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
-        worker = PostgresWorker(self._url, limits=LIMITS, seed=seed)
+        worker = PostgresWorker(self._url, limits=LIMITS, seed=seed, patience=self._patience)
         return worker, worker.engine
 
 
@@ -78,10 +79,11 @@ def made(engine: str, request: pytest.FixtureRequest, folder: Path) -> Store:
     if engine == "sqlite":
         return SqliteStore(folder)
     server: PostgresServer = request.getfixturevalue("postgres")
-    return PostgresStore(server.empty_database())
+    # Where flushes are slow, several turns go by while one is under way.
+    return PostgresStore(server.empty_database(), 3 if engine == "postgres, slow flushes" else 0)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "postgres, slow flushes"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = made(request.param, request, tmp_path)
     yield opened

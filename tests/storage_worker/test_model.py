@@ -9,11 +9,11 @@ import tempfile
 from abc import abstractmethod
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from common.storage_protocol.operations import (
     BeginUpload,
@@ -47,13 +47,22 @@ from storage_worker.engine.memory import Disk
 from storage_worker.engine.values import Identity
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.answers import RETRY_AFTER
-from tests.storage_worker.worker_under_test import Gateway, MemoryWorker, SqliteWorker, WorkerUnderTest, pieces
+from tests.postgres import PostgresServer
+from tests.storage_worker.worker_under_test import (
+    Gateway,
+    MemoryWorker,
+    PostgresWorker,
+    SqliteWorker,
+    WorkerUnderTest,
+    pieces,
+)
 
 NAMES = ["alice", "bob", "carol", "dave"]
 KEYS = [bytes(160), bytes([1]) * 160]
 TOKENS = [bytes([number]) * 16 for number in range(4)]
 END = 2**63 - 1
 MAILBOX_MESSAGES = 12
+TURN_MS = 2000
 LIMITS = Limits(largest_message=299_999, mailbox_messages=MAILBOX_MESSAGES, sender_share=25)
 SHARE = 3
 """Of a mailbox with more than six."""
@@ -122,7 +131,7 @@ class WorkerMachine(RuleBasedStateMachine):
     # ----------------------------------------------------------------------------------------------
 
     def ask(self, *operations: Operation) -> list[Outcome]:
-        self.worker.now_ms += 2000
+        self.worker.now_ms += TURN_MS
         outcomes = self.gateway.ask(*operations)
         self.last = (list(operations), outcomes)
         return outcomes
@@ -462,6 +471,26 @@ class MemoryMachine(WorkerMachine):
         return MemoryWorker(self.disk, limits=LIMITS, seed=seed, now_ms=self.now_ms)
 
 
+class PostgresWorkerOfTheModel(PostgresWorker):
+    def admit(self, *, mail: bool) -> None:
+        """For the next turn, which is later."""
+        if not mail:
+            self.engine.found_full(self.now_ms + TURN_MS)
+
+
+class PostgresMachine(WorkerMachine):
+    """Flushes are slow: some turns go by while one is under way."""
+
+    server: ClassVar[PostgresServer]
+
+    def __init__(self) -> None:
+        self.url = self.server.empty_database()
+        super().__init__()
+
+    def new_life(self, seed: int) -> PostgresWorker:
+        return PostgresWorkerOfTheModel(self.url, patience=9, limits=LIMITS, seed=seed, now_ms=self.now_ms)
+
+
 SETTINGS = settings(
     max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -469,3 +498,8 @@ TestWorker = SqliteMachine.TestCase
 TestWorker.settings = SETTINGS
 TestWorkerInMemory = MemoryMachine.TestCase
 TestWorkerInMemory.settings = SETTINGS
+
+
+def test_worker_over_postgres(postgres: PostgresServer) -> None:
+    PostgresMachine.server = postgres
+    run_state_machine_as_test(PostgresMachine, settings=SETTINGS)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from common.storage_protocol.administration import AdminAnswer, AdminRequest, encode_request
 from common.storage_protocol.frames import Batch, Hello, MailArrived, Reply, ToGateway, ToWorker, Welcome
@@ -46,6 +46,10 @@ from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
+
+if TYPE_CHECKING:
+    from storage_worker.engine.postgres.database import Database as PostgresDatabase
+    from storage_worker.engine.postgres.flusher import Flusher, Write
 
 KEY = bytes(range(160))
 OPEN = AccountSettings()
@@ -294,13 +298,62 @@ class SqliteWorker(WorkerUnderTest):
             self.journal.close()
 
 
+class FlushAtOnce:
+    """A `Flusher` without a thread. A flush is done when it was asked for so often whether it is,
+    as `patience` says; who waits for it does not wait. `problem`: why it will fail.
+    """
+
+    def __init__(self, database: "PostgresDatabase", patience: int = 0) -> None:
+        self._database = database
+        self._patience = patience
+        self._asked = 0
+        self._is_open = False
+        self.problem: StorageError | None = None
+        self.running = False
+
+    def begin(self, write: "Write") -> None:
+        from storage_worker.engine.postgres.flusher import write_in_transaction
+
+        assert not self.running
+        self.running = True
+        self._asked = 0
+        try:
+            write_in_transaction(self._database, write)
+            self._is_open = True
+        except StorageError as error:
+            self.problem = error
+
+    def is_done(self, *, wait: bool) -> bool:
+        self._asked += 1
+        if not wait and self._asked <= self._patience:
+            return False
+        problem, self.problem = self.problem, None
+        if problem is not None:
+            self.running = False
+            if self._is_open:
+                self._database.roll_back()
+            raise problem
+        return True
+
+    def commit(self) -> None:
+        self.running = self._is_open = False
+        self._database.commit()
+
+    def close(self) -> None:
+        self._database.close()
+
+
 class PostgresWorker(WorkerUnderTest):
-    """One worker's life on a shard of a database, which it makes where it is not there."""
+    """One worker's life on a shard of a database, which it makes where it is not there.
+
+    `patience`: see `FlushAtOnce`; None: flushes have a thread, as in the program.
+    """
 
     def __init__(
         self,
         url: str,
         *,
+        patience: int | None = 0,
         limits: Limits | None = None,
         seed: int = 0,
         now_ms: int = 1_000_000,
@@ -310,6 +363,7 @@ class PostgresWorker(WorkerUnderTest):
     ) -> None:
         # Of an extra, which a checkout may lack that has not been set up anew.
         from storage_worker.engine.postgres.connection import Connection
+        from storage_worker.engine.postgres.flusher import FlushThread
         from storage_worker.engine.postgres.opening import open_engine
         from storage_worker.engine.postgres.schema import Place, create, has_store
 
@@ -319,7 +373,14 @@ class PostgresWorker(WorkerUnderTest):
         """A connection of the test's own."""
         if not has_store(self.beside, place):
             create(self.beside, place, bytes(16) if place.shards > 1 else random_bytes(16), now_ms)
-        self.engine = open_engine(url, place, random_bytes, now_ms, directory_url)
+
+        def made(database: "PostgresDatabase") -> "Flusher":
+            if patience is None:
+                return FlushThread(database)
+            self.flusher = FlushAtOnce(database, patience)
+            return self.flusher
+
+        self.engine = open_engine(url, place, random_bytes, now_ms, directory_url, flusher_over=made)
         super().__init__(self.engine, limits, random_bytes, now_ms, accounts)
 
     def close(self) -> None:
@@ -334,6 +395,8 @@ class PostgresWorker(WorkerUnderTest):
 
     def limit_room(self, pages: int | None) -> None:
         """The server's own error, where a turn is larger."""
+        # A transaction that is open has the tables.
+        self.engine.log.settle(wait=True)
         self.beside.run_script("DROP TRIGGER IF EXISTS no_room ON journal")
         if pages is not None:
             self.beside.run_script(

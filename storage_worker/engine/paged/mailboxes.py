@@ -20,6 +20,9 @@ class Mailbox:
     `sequences` and `entries` are the fresh messages, in order; those in `blobs` (sequence -> file)
     have an entry that is a head alone. `removed` are intervals of the database's pages whose
     messages are no more, in order, apart. `counts`: whose the messages are, where the rules asked.
+
+    While a transaction beside the turns takes all that in, `taken_to` is the highest sequence that
+    it takes, else 0, and `later` has the intervals that were removed since it began.
     """
 
     __slots__ = (
@@ -27,9 +30,11 @@ class Mailbox:
         "content_bytes",
         "counts",
         "entries",
+        "later",
         "messages",
         "removed",
         "sequences",
+        "taken_to",
         "user",
     )
 
@@ -42,6 +47,8 @@ class Mailbox:
         self.entries: list[bytes] = []
         self.blobs: dict[int, int] = {}
         self.removed: list[tuple[int, int]] = []
+        self.taken_to = 0
+        self.later: list[tuple[int, int]] = []
 
     @property
     def is_counted(self) -> bool:
@@ -61,6 +68,8 @@ class Mailbox:
 
     def forget_between(self, first: int, last: int) -> None:
         """Note that the messages of this interval in the database's pages are deleted."""
+        if self.taken_to:
+            self.later.append((first, last))
         apart: list[tuple[int, int]] = []
         for low, high in self.removed:
             if high + 1 < first or low > last + 1:
@@ -74,6 +83,25 @@ class Mailbox:
     def removed_within(self, first: int, last: int) -> list[tuple[int, int]]:
         """The removed intervals that touch `first` to `last`."""
         return [interval for interval in self.removed if interval[0] <= last and interval[1] >= first]
+
+    def settle(self) -> None:
+        """The database has what was taken, up to `taken_to`."""
+        taken = bisect_right(self.sequences, self.taken_to)
+        if self.blobs:
+            for sequence in self.sequences[:taken]:
+                self.blobs.pop(sequence, None)
+        del self.sequences[:taken]
+        del self.entries[:taken]
+        later = self.later
+        self.give_up()
+        self.removed = []
+        for first, last in later:
+            self.forget_between(first, last)
+
+    def give_up(self) -> None:
+        """Nothing was taken."""
+        self.taken_to = 0
+        self.later = []
 
     def flushed(self) -> None:
         """The database has it all."""

@@ -101,6 +101,10 @@ class MessageQueue:
         self._dead_bodies: list[int] = []
         self.changed: set[Mailbox] = set()
         """Mailboxes with something that the database does not have."""
+        self.taken: set[Mailbox] = set()
+        """Mailboxes of which a transaction beside the turns takes in what there was when it began
+        (`storage_worker.engine.paged.taking`).
+        """
         self.received: set[Mailbox] = set()
         """Mailboxes that got mail in this turn."""
         self.unflushed_bytes = 0
@@ -109,8 +113,10 @@ class MessageQueue:
         """Whether files wait for the database to let go of them."""
         self.sequence = 0
         """The highest ever given to a message."""
-        self._flushed = 0
+        self.flushed = 0
         """What it was when the database had everything."""
+        self.taken_to = 0
+        """What it was when `taken` was; else 0."""
         self.accepted = 0
         """How many messages were accepted since the store was made: fewer than sequences,
         which leave some out.
@@ -127,18 +133,20 @@ class MessageQueue:
         self._pages.forget()
         self.boxes.clear()
         self.changed.clear()
+        self.taken.clear()
+        self.taken_to = 0
         self.received.clear()
         self._dead_bodies.clear()
         self.unflushed_bytes = 0
-        self._flushed = self.sequence
+        self.flushed = self.sequence
         self.has_dead_bodies = False
 
     @property
     def unflushed_messages(self) -> int:
-        """How many messages were accepted since the last flush, including those that were deleted
-        since.
+        """How many messages were accepted since the last flush was begun, including those that were
+        deleted since.
         """
-        return self.sequence - self._flushed
+        return self.sequence - (self.taken_to or self.flushed)
 
     def replay(self, record: Record) -> None:
         """Apply a turn's record again."""
@@ -173,15 +181,19 @@ class MessageQueue:
         not needed after it.
         """
         # What is flushed now may be of yesterday, and counts as of today.
-        self._pages.note_day(now_ms // DAY_MS, self._flushed)
+        self._pages.note_day(now_ms // DAY_MS, self.flushed)
         pages: list[NewPage] = []
         boxes = sorted(self.changed, key=_user_of)
         dead = self._pages.remove_all([(box.user, first, last) for box in boxes for first, last in box.removed])
         for box in boxes:
             pages += make_pages(box.user, box.sequences, box.entries, box.blobs, self._pages.page_bytes)
         self._pages.insert(pages)
-        self._pages.write_marks(Marks(self.sequence, self._blob_id, self.accepted))
+        self._pages.write_marks(self.marks())
         return dead
+
+    def marks(self) -> Marks:
+        """The store's, with what the database does not have yet."""
+        return Marks(self.sequence, self._blob_id, self.accepted)
 
     def written(self, dead: list[int]) -> None:
         """That transaction is on disk."""
@@ -189,12 +201,16 @@ class MessageQueue:
             box.flushed()
         self.changed.clear()
         self.unflushed_bytes = 0
-        self._flushed = self.sequence
+        self.flushed = self.sequence
         self.has_dead_bodies = False
         if len(self.boxes) > MAILBOXES_KEPT:
             self.boxes.clear()
             self.received.clear()
-        for blob_id in dead:
+        self.remove_blobs(dead)
+
+    def remove_blobs(self, blob_ids: list[int]) -> None:
+        """Nothing needs these any more."""
+        for blob_id in blob_ids:
             self._blobs.remove(blob_id)
 
     def match_files(self) -> tuple[list[str], list[MailRemoved]]:
@@ -248,7 +264,7 @@ class MessageQueue:
     def load(self) -> tuple[int, int, int]:
         """The totals of pending mail: mailboxes, messages, and bytes of contents."""
         mailboxes, messages, content_bytes = self._pages.load()
-        for box in self.changed:
+        for box in self.changed | self.taken:
             before, now = self._pages.stats(box.user), self.pending(box.user)
             mailboxes += bool(now.messages) - bool(before.messages)
             messages += now.messages - before.messages
@@ -257,7 +273,7 @@ class MessageQueue:
 
     def accepted_before(self, day: int) -> int:
         """The highest sequence known to have been given before this day began."""
-        return self._pages.accepted_before(day, self._flushed)
+        return self._pages.accepted_before(day, self.flushed)
 
     def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
         """What is in pages up to a sequence, after `place`. What the database does not have yet is
@@ -495,14 +511,14 @@ class MessageQueue:
 
     def _count_on(self, box: Mailbox, counts: SenderCounts, work: int) -> int:
         newest = box.sequences[-1] if box.sequences else 0
-        if counts.complete and self._flushed <= counts.counted_to >= newest:
+        if counts.complete and self.flushed <= counts.counted_to >= newest:
             return work
-        if counts.counted_to < self._flushed:
+        if counts.counted_to < self.flushed:
             counts.complete = False
             if work <= 0:
                 return work
             try:
-                for page, entries in self._entries_of_pages(box, counts.counted_to + 1, self._flushed):
+                for page, entries in self._entries_of_pages(box, counts.counted_to + 1, self.flushed):
                     if entries is not None:
                         counts.add(entries)
                     counts.counted_to = page.last
@@ -517,7 +533,7 @@ class MessageQueue:
         low = bisect_right(box.sequences, counts.counted_to)
         for entry in box.entries[low:]:
             counts.add(entry)
-        counts.completed(max(self._flushed, counts.counted_to, newest))
+        counts.completed(max(self.flushed, counts.counted_to, newest))
         return work
 
     def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
@@ -691,14 +707,22 @@ class MessageQueue:
         content.
         """
         size = sum([len(entry) for entry in box.entries[low:high]])
-        self.unflushed_bytes -= size
         content_bytes = size - (high - low) * ENTRY_HEAD.size
+        taken = bisect_right(box.sequences, box.taken_to, low, high) if box.taken_to else low
+        if taken > low:
+            # They will be in pages, with their files, and go from there.
+            box.forget_between(box.sequences[low], box.sequences[taken - 1])
+            self.unflushed_bytes += sum([len(entry) for entry in box.entries[low:taken]])
+        self.unflushed_bytes -= size
         if box.blobs:
             for index in range(low, high):
                 blob_id = box.blobs.pop(box.sequences[index], 0)
                 if blob_id:
                     content_bytes += ENTRY_HEAD.unpack_from(box.entries[index])[6]
-                    self._dead_bodies.append(blob_id)
+                    if index < taken:
+                        self.has_dead_bodies = True
+                    else:
+                        self._dead_bodies.append(blob_id)
         del box.sequences[low:high]
         del box.entries[low:high]
         return content_bytes

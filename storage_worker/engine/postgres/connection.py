@@ -204,15 +204,27 @@ class Connection:
         """What is inside is committed, all of it or nothing. Where the end raises anything but
         `StoreFull`, it is not known which.
         """
-        self._simple(b"BEGIN")
-        self._inside = True
+        self.begin()
         try:
             yield
         except BaseException:
-            self._inside = False
-            if self._server.status == pq.ConnStatus.OK:
-                self._simple(b"ROLLBACK")
+            self.roll_back()
             raise
+        self.commit()
+
+    def begin(self) -> None:
+        """Begin a transaction, for whoever can't use `transaction`."""
+        self._simple(b"BEGIN")
+        self._inside = True
+
+    def roll_back(self) -> None:
+        """Undo it."""
+        self._inside = False
+        if self._server.status == pq.ConnStatus.OK:
+            self._simple(b"ROLLBACK")
+
+    def commit(self) -> None:
+        """Commit it. Raises as `transaction`."""
         self._inside = False
         if self._simple(b"COMMIT").command_status != b"COMMIT":
             raise StoreFailed("PostgreSQL rolled a transaction back that was to be committed")

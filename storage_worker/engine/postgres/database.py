@@ -73,8 +73,7 @@ class Database:
         worker has the shard.
         """
         with self._connection.transaction():
-            if not self.rows(statements.HOLD, self._epoch):
-                raise _superseded()
+            self._hold()
             self._inside = True
             try:
                 yield
@@ -84,6 +83,32 @@ class Database:
     def joined(self) -> AbstractContextManager[None]:
         """The transaction that is open, or one of its own."""
         return nullcontext() if self._inside else self.transaction()
+
+    def _hold(self) -> None:
+        if not self.rows(statements.HOLD, self._epoch):
+            raise _superseded()
+
+    def begin(self) -> None:
+        """Begin a transaction that `commit` or `roll_back` ends, maybe in another thread. Raises as
+        `transaction`; nothing is begun then.
+        """
+        self._connection.begin()
+        try:
+            self._hold()
+        except BaseException:
+            self._connection.roll_back()
+            raise
+        self._inside = True
+
+    def commit(self) -> None:
+        """Commit it. Raises as `transaction`."""
+        self._inside = False
+        self._connection.commit()
+
+    def roll_back(self) -> None:
+        """Undo it."""
+        self._inside = False
+        self._connection.roll_back()
 
     def close(self) -> None:
         """Let go of the server."""

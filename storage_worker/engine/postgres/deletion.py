@@ -93,7 +93,7 @@ class DeletedUsers:
         row = self._rows[0]
         if self._log.waits:
             self._log.flush(now_ms)
-        client_id, dead, waits = None, list[int](), False
+        client_id, waits = None, False
         with self._database.transaction():
             deleted = self._pages.delete_some(row, STEP)
             waits = len(deleted) < STEP and self._users.waits_for_others(row)
@@ -104,7 +104,7 @@ class DeletedUsers:
                 self._slots.forget_answers_with(client_id)
                 if bundle:
                     self._slots.forget_answers_with(bundle)
-                dead = self._log.write(now_ms)
+                self._slots.taken(now_ms)(self._database)
                 # Afterwards nobody knows the id any more. So the line comes again where this
                 # transaction fails, or the process is killed here, and is never left out.
                 if self._is_audited:
@@ -118,7 +118,7 @@ class DeletedUsers:
             self._queue.forget_mailbox(row)
             self._elsewhere.append(self._rows.pop(0))
         if client_id is not None:
-            self._log.written(dead)
+            self._slots.written()
             self._users.forgotten(row)
             self._queue.forget_mailbox(row)
             del self._rows[0]

@@ -23,10 +23,11 @@ from storage_worker.engine.interface import RunRules
 from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.postgres.blobs import Blobs
 from storage_worker.engine.postgres.blocks import BlockLists
-from storage_worker.engine.postgres.commit_log import CommitLog
+from storage_worker.engine.postgres.commit_log import CommitLog, Part
 from storage_worker.engine.postgres.database import Database, Opened
 from storage_worker.engine.postgres.deletion import DeletedUsers
 from storage_worker.engine.postgres.directory import Directory
+from storage_worker.engine.postgres.flusher import Flusher
 from storage_worker.engine.postgres.invitations import Invitations
 from storage_worker.engine.postgres.mail_pages import MailPages
 from storage_worker.engine.postgres.published_keys import Keys
@@ -70,7 +71,8 @@ ALONE: Final = Shared()
 
 class PostgresEngine:
     """An `Engine` over a shard that was taken over: `database` is for the turns, `pieces` for large
-    contents, on two connections under one epoch. Raises `StoreFailed`.
+    contents, `flusher` for what goes into the tables beside the turns, on three connections under
+    one epoch. Raises `StoreFailed`.
 
     `random_bytes(n)` gives n random bytes.
     """
@@ -79,6 +81,7 @@ class PostgresEngine:
         self,
         database: Database,
         pieces: Database,
+        flusher: Flusher,
         opened: Opened,
         random_bytes: Callable[[int], bytes],
         now_ms: int,
@@ -86,6 +89,7 @@ class PostgresEngine:
     ) -> None:
         self._database = database
         self._pieces = pieces
+        self._flusher = flusher
         self._random_bytes = random_bytes
         self._starts = opened.starts
         self._full_at: int | None = None
@@ -109,8 +113,17 @@ class PostgresEngine:
         self.mailboxes = MessageQueue(self._pages, self.blobs, self.users)
         self.tokens = SentTokens(database)
         self.slots = Slots(database)
-        self._parts = (self.blocks, self.keys, self.users, self.mailboxes, self.tokens, self.slots)
-        self.log = CommitLog(database, self.mailboxes, self.tokens, self.slots, self.users, self.blocks, self.keys)
+        before, after = (self.blocks, self.keys, self.users), (self.tokens, self.slots)
+        self._parts: tuple[Part, ...] = (*before, self.mailboxes, *after)
+        self.log = CommitLog(
+            database,
+            flusher,
+            self.mailboxes,
+            self._pages,
+            before,
+            after,
+            lambda: self.users.has_news or self.keys.is_due,
+        )
         self.log.reload()
         self._drop_lost(now_ms)
         self._flush(now_ms)
@@ -153,6 +166,8 @@ class PostgresEngine:
         with self._database.transaction() if registers and level is not Admission.NOTHING else nullcontext():
             yield
             if self.users.has_shared_news:
+                # A flush that is under way may have locked the same rows.
+                self.log.settle(wait=True)
                 with self._database.joined():
                     self.users.publish()
                     self.log.commit(now_ms)
@@ -287,8 +302,10 @@ class PostgresEngine:
 
     @property
     def is_busy(self) -> bool:
-        """Whether what a deleted user had goes now, step by step."""
-        return self._deleted.is_busy and self._full_at is None and not self.log.is_stuck
+        """Whether a flush is to be committed soon, or what a deleted user had goes now, step by
+        step.
+        """
+        return self.log.is_flushing or (self._deleted.is_busy and self._full_at is None and not self.log.is_stuck)
 
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Of several shards: who was deleted at the directory."""
@@ -299,8 +316,14 @@ class PostgresEngine:
         stuck_for_now = self.log.is_stuck and self._full_at is not None and 0 <= now_ms - self._full_at < LOOK_EVERY_MS
         if stuck_for_now:
             return
-        if self.log.is_due(now_ms):
-            self._flush(now_ms)
+        try:
+            self.log.settle(wait=self.log.is_behind)
+            if not self.log.is_flushing and self.log.is_due(now_ms):
+                self.log.begin_flush(now_ms)
+                self.log.settle(wait=False)
+        except StoreFull:
+            # It stays in the journal, and new mail is refused until the tables have it.
+            self.found_full(now_ms)
         if not self.log.is_stuck:
             try:
                 self._deleted.work(now_ms)
@@ -309,14 +332,9 @@ class PostgresEngine:
                 self.found_full(now_ms)
 
     def _flush(self, now_ms: int) -> None:
-        if not self.log.waits:
-            return
         try:
             self.log.flush(now_ms)
-            self.log.is_stuck = False
         except StoreFull:
-            # It stays in the journal, and new mail is refused until the tables have it.
-            self.log.is_stuck = True
             self.found_full(now_ms)
 
     def close(self, now_ms: int) -> None:
@@ -328,6 +346,7 @@ class PostgresEngine:
 
     def abandon(self) -> None:
         """Let go of the server as a process does that ends."""
+        self._flusher.close()
         self._pieces.close()
         self._database.close()
         if self._directory is not None:

@@ -52,6 +52,10 @@ class MailPages:
         self._expected = {}
         self._read = {}
 
+    def changed(self) -> None:
+        """Another connection's transaction was committed, which changed pages."""
+        self._read = {}
+
     def forget_mailbox(self, recipient: int) -> None:
         """Nothing is kept here of one mailbox alone."""
 

@@ -7,6 +7,7 @@ Exposure: an operator's connection string.
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from storage_worker.engine.errors import DirectoryUnreachable, StoreFailed, StoreUnusable
 from storage_worker.engine.postgres import statements
@@ -14,6 +15,7 @@ from storage_worker.engine.postgres.connection import Connection, shown
 from storage_worker.engine.postgres.database import Database, take_over
 from storage_worker.engine.postgres.directory import Directory, connect
 from storage_worker.engine.postgres.engine import PostgresEngine, Shared
+from storage_worker.engine.postgres.flusher import Flusher, FlushThread
 from storage_worker.engine.postgres.schema import Place, check_version
 
 log = logging.getLogger("storage_worker")
@@ -37,33 +39,37 @@ def open_engine(
     random_bytes: Callable[[int], bytes],
     now_ms: int,
     directory_url: str | None = None,
+    *,
+    flusher_over: Callable[[Database], Flusher] = FlushThread,
 ) -> PostgresEngine:
     """Take a shard over. `random_bytes(n)` gives n random bytes; `directory_url`: where shard 0 is,
     if not at `url`. Raises `StoreUnusable` where it is not there, or of another version, and
     `StoreFailed`.
     """
-    connection = Connection(url, place.schema)
-    try:
+    with ExitStack() as opened_so_far:
+
+        def connected() -> Connection:
+            connection = Connection(url, place.schema)
+            opened_so_far.callback(connection.close)
+            return connection
+
+        connection = connected()
         check_version(connection, place)
         for setting in ("fsync", "full_page_writes"):
             if connection.setting(setting) == "off":
                 log.warning("PostgreSQL runs with %s=off: a power cut loses what was acknowledged", setting)
         opened = take_over(connection)
-        pieces = Connection(url, place.schema)
-    except BaseException:
-        connection.close()
-        raise
-    database, of_pieces = Database(connection, opened.epoch), Database(pieces, opened.epoch)
-    directory: Directory | None = None
-    try:
-        if place.number:
-            directory = _ask_directory(directory_url or url, place, opened.server_id)
-        return PostgresEngine(database, of_pieces, opened, random_bytes, now_ms, Shared(place, directory))
-    except BaseException as error:
-        database.close()
-        of_pieces.close()
-        if directory is not None:
-            directory.close()
-        if isinstance(error, DirectoryUnreachable):
+        database, pieces, flushes = (Database(one, opened.epoch) for one in (connection, connected(), connected()))
+        flusher = flusher_over(flushes)
+        opened_so_far.callback(flusher.close)
+        try:
+            directory: Directory | None = None
+            if place.number:
+                directory = _ask_directory(directory_url or url, place, opened.server_id)
+                opened_so_far.callback(directory.close)
+            shared = Shared(place, directory)
+            engine = PostgresEngine(database, pieces, flusher, opened, random_bytes, now_ms, shared)
+        except DirectoryUnreachable as error:
             raise StoreFailed(str(error)) from error
-        raise
+        opened_so_far.pop_all()
+        return engine

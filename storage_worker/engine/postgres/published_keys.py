@@ -5,10 +5,11 @@ that was given out is not there again, whenever the worker ends.
 Exposure: what is published is opaque; its size was checked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from common.values import ONE_TIME_KEY_SIZE
+from storage_worker.engine.paged.unwritten import drop_written
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.database import Database
 from storage_worker.engine.records import KeysPublished, OneTimeKeyClaimed, Record
@@ -27,6 +28,7 @@ class Keys:
         self.generation = generation
         self.unwritten: dict[int, PublishedKeys] = {}
         """What the table does not have."""
+        self._taken: dict[int, PublishedKeys] = {}
 
     def find(self, user: int) -> PublishedKeys | None:
         """What this user has published; None for nothing, and where it was removed."""
@@ -79,6 +81,7 @@ class Keys:
     def forget(self) -> None:
         """Be as the table is."""
         self.unwritten.clear()
+        self._taken = {}
 
     def forget_user(self, user: int) -> bytes:
         """Inside a transaction: this user is gone. The bundle, empty for none."""
@@ -86,15 +89,21 @@ class Keys:
         self._database.change(statements.FORGET_KEYS, user)
         return b"" if found is None else found.bundle
 
-    def write(self) -> None:
-        """Inside a transaction: give the table what it does not have."""
-        rows = [
-            (user, keys.generation, keys.digest, keys.bundle, keys.one_time_keys)
-            for user, keys in sorted(self.unwritten.items())
-        ]
-        if rows:
-            self._database.change(statements.WRITE_KEYS, *map(list, zip(*rows, strict=True)))
+    def taken(self, _now_ms: int) -> Callable[[Database], None]:
+        """See `commit_log.TakenPart`."""
+        taken = self._taken = dict(self.unwritten)
+
+        def write(database: Database) -> None:
+            rows = [
+                (user, keys.generation, keys.digest, keys.bundle, keys.one_time_keys)
+                for user, keys in sorted(taken.items())
+            ]
+            if rows:
+                database.change(statements.WRITE_KEYS, *map(list, zip(*rows, strict=True)))
+
+        return write
 
     def written(self) -> None:
-        """That transaction is committed."""
-        self.unwritten.clear()
+        """See `commit_log.TakenPart`."""
+        drop_written(self.unwritten, self._taken)
+        self._taken = {}

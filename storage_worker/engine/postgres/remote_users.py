@@ -11,11 +11,12 @@ Exposure: names and ids are what strangers chose; the rules checked their form.
 Source: docs/decisions/0024-shards.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.errors import DirectoryUnreachable, StoreFailed
+from storage_worker.engine.paged.unwritten import drop_written
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
@@ -48,6 +49,7 @@ class RemoteUsers:
         self._state = state
         self._seen: dict[int, int] = {}
         """What the journal alone has."""
+        self._taken: dict[int, int] = {}
         self._unreported: dict[int, int] = {}
         """What the directory was not told yet, of what the journal does not have any more."""
         self._leaving: dict[int, bytes] = {}
@@ -66,6 +68,7 @@ class RemoteUsers:
         """Be as the tables are."""
         self._forget_known()
         self._seen.clear()
+        self._taken = {}
 
     def _forget_known(self) -> None:
         self.known.clear()
@@ -89,16 +92,18 @@ class RemoteUsers:
     """Nothing waits for the tables of this shard."""
     has_shared_news = False
 
-    def write(self) -> None:
-        """The directory is told when the transaction is committed."""
+    def taken(self, _now_ms: int) -> Callable[[Database], None]:
+        """See `commit_log.TakenPart`. The directory is told when the transaction is committed."""
+        self._taken = dict(self._seen)
+        return lambda _database: None
 
     def publish(self) -> None:
         """The users are the directory's."""
 
     def written(self) -> None:
-        """The transaction is committed that empties the journal."""
-        self._unreported.update(self._seen)
-        self._seen.clear()
+        """See `commit_log.TakenPart`."""
+        self._unreported.update(self._taken)
+        drop_written(self._seen, self._taken)
 
     # --- what others do
     # ----------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ Promises: as storage_worker.engine.interface says: of one name, of one id, there
 Exposure: names and keys are what strangers chose; the rules checked their form.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import UserEntry
+from storage_worker.engine.paged.unwritten import drop_written
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
@@ -31,6 +32,40 @@ USERS_PER_PAGE: Final = 500
 REMEMBERED: Final = 100_000
 
 
+class _Taken(NamedTuple):
+    """What the tables are to get: rows of users, and of some the last day or whether they are
+    disabled.
+    """
+
+    authenticated: set[int]
+    told: set[int]
+    deleted: set[int]
+    seen: dict[int, int]
+    disabled: dict[int, bool]
+
+    def write(self, database: Database) -> None:
+        """Inside a transaction."""
+        if self.authenticated:
+            database.change(statements.PROVE, sorted(self.authenticated))
+        if self.told:
+            database.change(statements.TOLD, sorted(self.told))
+        if self.deleted:
+            database.change(statements.MARK_DELETED, sorted(self.deleted))
+        if self.seen:
+            database.change(statements.SET_SEEN, list(self.seen), list(self.seen.values()))
+        _write_disabled(database, self.disabled)
+
+
+_NONE: Final = _Taken(set(), set(), set(), {}, {})
+
+
+def _write_disabled(database: Database, users: Mapping[int, bool]) -> None:
+    for disabled in (False, True):
+        rows = [row for row, now in users.items() if now is disabled]
+        if rows:
+            database.change(statements.SET_DISABLED, rows, disabled)
+
+
 class UserRegistry:
     """Makes, finds and lists users. `register` runs inside a transaction."""
 
@@ -46,6 +81,9 @@ class UserRegistry:
         self._seen: dict[int, int] = {}
         self._disabled: dict[int, bool] = {}
         """All five: what the tables do not have."""
+        self._taken = _NONE
+        self.has_news = False
+        """Whether a deletion waits for the tables, from where it goes on."""
         self.has_deleted = False
         """Whether the table has more deleted users than whoever sets this back knows of."""
         self.known: dict[bytes, User] = {}
@@ -60,6 +98,8 @@ class UserRegistry:
         self._unpublished = False
         for unwritten in (self._authenticated, self._told, self._deleted, self._seen, self._disabled):
             unwritten.clear()
+        self._taken = _NONE
+        self.has_news = False
 
     def _forget_known(self) -> None:
         self.known.clear()
@@ -87,6 +127,7 @@ class UserRegistry:
                     self._by_row[user].is_disabled = disabled
             case UserDeleted(user):
                 self._deleted.add(user)
+                self.has_news = True
                 self._unpublished = True
                 gone = self._by_row.pop(user, None)
                 if gone is not None:
@@ -112,39 +153,27 @@ class UserRegistry:
         if self._deleted:
             self._database.change(statements.MARK_DELETED, sorted(self._deleted))
         if self._disabled:
-            self._write_disabled()
+            _write_disabled(self._database, self._disabled)
             self._database.change(statements.COUNT_CHANGE)
         self._unpublished = False
 
-    @property
-    def has_news(self) -> bool:
-        """Whether a deletion waits for the tables, from where it goes on."""
-        return bool(self._deleted)
-
-    def write(self) -> None:
-        """Inside a transaction: give the tables what they do not have."""
-        change = self._database.change
-        if self._authenticated:
-            change(statements.PROVE, sorted(self._authenticated))
-        if self._deleted:
-            change(statements.MARK_DELETED, sorted(self._deleted))
-        if self._seen:
-            change(statements.SET_SEEN, list(self._seen), list(self._seen.values()))
-        if self._told:
-            change(statements.TOLD, sorted(self._told))
-        self._write_disabled()
-
-    def _write_disabled(self) -> None:
-        for disabled in (False, True):
-            rows = [row for row, now in self._disabled.items() if now is disabled]
-            if rows:
-                self._database.change(statements.SET_DISABLED, rows, disabled)
+    def taken(self, _now_ms: int) -> Callable[[Database], None]:
+        """See `commit_log.TakenPart`."""
+        taken = self._taken = _Taken(
+            set(self._authenticated), set(self._told), set(self._deleted), dict(self._seen), dict(self._disabled)
+        )
+        self.has_news = False
+        return taken.write
 
     def written(self) -> None:
-        """That transaction is committed."""
-        self.has_deleted = self.has_deleted or bool(self._deleted)
-        for unwritten in (self._authenticated, self._told, self._deleted, self._seen, self._disabled):
-            unwritten.clear()
+        """See `commit_log.TakenPart`."""
+        taken = self._taken
+        self.has_deleted = self.has_deleted or bool(taken.deleted)
+        self._authenticated -= taken.authenticated
+        self._told -= taken.told
+        self._deleted -= taken.deleted
+        drop_written(self._seen, taken.seen)
+        drop_written(self._disabled, taken.disabled)
 
     # --- reads
     # ----------------------------------------------------------------------------------------------
