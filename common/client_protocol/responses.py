@@ -11,6 +11,7 @@ which need not be honest.
 Source: docs/client-protocol.md, "Responses".
 """
 
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cache
@@ -21,7 +22,7 @@ from common.client_protocol.fields import RESPONSE_HEADER, message_id, pack_name
 from common.client_protocol.versions import SERVER_VERSION
 from common.errors import FrameUndecodable, ResponseMalformed
 from common.names import ascii_form
-from common.storage_protocol.message_format import ENTRY_HEAD
+from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from common.tables import complete
 from common.values import (
     CLIENT_ID_SIZE,
@@ -103,6 +104,14 @@ _IDS_REPEAT: Final = 2**32
 _ENTRY_HEAD: Final = ENTRY_HEAD.size
 _unpack_entry: Final = Struct("<16s16xQ8xxBI").unpack_from
 """Of an entry's head: sender, sequence, kind, content size."""
+_SENDER: Final = CLIENT_ID_SIZE
+"""Where an entry's head ends that 2104 has too."""
+_SEQUENCE: Final = 32
+"""Where an entry has its sequence, whose lower half is the message's id."""
+_TAIL_BEHIND_SEQUENCE: Final = 17
+"""How far behind that kind, content size and content begin, as 2104 has them."""
+_unpack_id_and_size: Final = Struct("<4sI10xI").unpack_from
+"""Of an entry from its sequence on: the lower and the upper half of that, and the content's size."""
 _pack_stored = STORED.pack
 _pack_waiting = WAITING_HEAD.pack
 _pack_fetched = FETCHED_HEAD.pack
@@ -175,17 +184,33 @@ def encode_pulled(entries: bytes) -> list[bytes]:
 
     Raises `FrameUndecodable` if the last entry is cut off.
     """
-    at, end = 0, len(entries)
-    parts: list[bytes] = []
-    while at + _ENTRY_HEAD <= end:
-        sender, sequence, kind, size = _unpack_entry(entries, at)
-        start = at + _ENTRY_HEAD
-        at = start + size
-        if sequence >= _IDS_REPEAT:
-            sequence = message_id(sequence)
-        parts += (_pack_waiting(sender, sequence, kind, size), entries[start:at])
-    if at != end:
+    # 2104 has the sender, half of the sequence, and what is from the kind on. So between two ids
+    # it has the end of one entry and the beginning of the next, as they lie one behind the other.
+    at, end = _SEQUENCE, len(entries)
+    parts = [entries[:_SENDER]]
+    add = parts.append
+    try:
+        while at < end:
+            number, upper, size = _unpack_id_and_size(entries, at)
+            if upper:
+                return _encode_pulled_late(entries)
+            add(number)
+            start = at + _TAIL_BEHIND_SEQUENCE
+            at += _ENTRY_HEAD + size
+            add(entries[start : at - _SEQUENCE + _SENDER])
+    except struct.error:
+        at = 0
+    if at != end + _SEQUENCE:
         raise FrameUndecodable("an entry is cut off")
+    return parts
+
+
+def _encode_pulled_late(entries: bytes) -> list[bytes]:
+    """The same where some sequences are not the ids as they are."""
+    parts: list[bytes] = []
+    for head in heads(entries):
+        start = head.end - head.size
+        parts += (encode_pulled_entry_head(entries[head.start : start]), entries[start : head.end])
     return parts
 
 

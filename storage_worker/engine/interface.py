@@ -192,6 +192,11 @@ class Mailboxes(Protocol):
         `page_bytes` are whole; larger ones come in parts, one part per page.
         """
 
+    def first_page(
+        self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int, page_bytes: int
+    ) -> tuple[Span, Mail] | None:
+        """What `span` finds, and what `read` gives of it from its beginning; None for nothing."""
+
 
 class Tokens(Protocol):
     """The tokens under which something was sent."""

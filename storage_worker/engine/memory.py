@@ -359,6 +359,12 @@ class _Mailboxes:
             return None
         return Span(taken[0].sequence, taken[-1].sequence, len(taken), sum(message.size for message in taken))
 
+    def first_page(
+        self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int, page_bytes: int
+    ) -> tuple[Span, Mail] | None:
+        span = self.span(user, first, last, max_bytes, envelope_bytes)
+        return None if span is None else (span, self.read(user, span.first, 0, span.last, page_bytes))
+
     def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
         budget = page_bytes = max(page_bytes, 1)
         whole: list[bytes] = []

@@ -78,12 +78,12 @@ class FetchingRules:
                 return Pulled(0, 0, 0, 0, NO_MAIL)
             first, last = interval
             max_bytes = request.max_bytes
-        span = self._mailboxes.span(user.row, first, last, max_bytes, request.envelope_bytes)
-        if span is None:
+        found = self._mailboxes.first_page(user.row, first, last, max_bytes, request.envelope_bytes, request.page_bytes)
+        if found is None:
             if lease is not None:
                 self._leases.end(lease)
             return Pulled(0, 0, 0, 0, NO_MAIL)
-        page = self._mailboxes.read(user.row, span.first, 0, span.last, request.page_bytes)
+        span, page = found
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, request.lease, request.authenticated))
         return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
@@ -145,16 +145,16 @@ class FetchingRules:
         committed = self._mailboxes.sequence
         if request.ack > committed:
             return MALFORMED
-        span = self._mailboxes.span(user.row, request.ack + 1, _END, request.max_bytes, request.envelope_bytes)
         # Read before anything is deleted: a refusal changes nothing.
-        page = NO_MAIL
-        if span is not None:
-            page = self._mailboxes.read(user.row, span.first, 0, span.last, request.page_bytes)
+        found = self._mailboxes.first_page(
+            user.row, request.ack + 1, _END, request.max_bytes, request.envelope_bytes, request.page_bytes
+        )
         self._delete(user, 0, request.ack)
-        if span is None:
+        if found is None:
             if request.watch:
                 self._subscriptions.add(user.row, user.client_id, slot)
             return Fetched(0, 0, 0, committed, NO_MAIL)
+        span, page = found
         return Fetched(span.last, span.messages, span.content_bytes, committed, page)
 
 

@@ -4,6 +4,7 @@
 reads, in the same life and after a restart.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -575,6 +576,27 @@ class TestReads:
         assert span(bob, 0, END, 170, 10) == Span(sequences[0], sequences[1], 2, 150)
         assert span(bob, 0, END, 169, 10) == Span(sequences[0], sequences[0], 1, 100)
         assert span(bob, 0, END, 0, 10) == Span(sequences[0], sequences[0], 1, 100), "at least one"
+
+    @pytest.mark.parametrize("restart", [None, True, False])
+    def test_the_first_page_is_what_the_span_has_at_its_beginning(self, store: Store, restart: bool | None) -> None:
+        """In pages, with something removed, beside the pages, and as blobs."""
+        _, bob = register(store.engine)
+        sizes = [100, 0, 50, 300, 0, 10, 70, 0]
+        sequences = put(store.engine, bob, *[bytes(size) for size in sizes[:4]])
+        maybe_restart(store, restart)
+        sequences += put(store.engine, bob, *[bytes(size) for size in sizes[4:]])
+        decide(store.engine, MailRemoved(bob, sequences[2], sequences[2]))
+        mailboxes = store.engine.mailboxes
+        for first in (0, sequences[0] + 1, sequences[3], sequences[-1] + 1):
+            for max_bytes, page_bytes, envelope in itertools.product(
+                (0, 100, 460, 2**30), (1, 99, 164, 700, 2**20), (0, 25)
+            ):
+                span = mailboxes.span(bob, first, END, max_bytes, envelope)
+                found = mailboxes.first_page(bob, first, END, max_bytes, envelope, page_bytes)
+                if span is None:
+                    assert found is None
+                else:
+                    assert found == (span, mailboxes.read(bob, span.first, 0, span.last, page_bytes))
 
     def test_large_messages_come_in_parts(self, store: Store) -> None:
         _, bob = register(store.engine)

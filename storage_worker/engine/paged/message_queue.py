@@ -660,6 +660,32 @@ class MessageQueue:
                     return Mail(b"".join(whole), last_whole)
         return Mail(b"".join(whole), last_whole) if whole else NO_MAIL
 
+    def first_page(
+        self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int, page_bytes: int
+    ) -> tuple[Span, Mail] | None:
+        """`span`, and `read` of it from its beginning; None if nothing is pending."""
+        # Most mailboxes fit into one page as they are: then one look gives both.
+        room, budget = max_bytes, max(page_bytes, 1)
+        blocks: list[_Block] = []
+        for block in self._blocks(self.mailbox(user), first, last):
+            needed = block.content_bytes + block.messages * envelope_bytes
+            cost = block.content_bytes + (block.messages - 1) * ENVELOPE_IN_PAGE
+            if needed > room or cost > budget or budget <= 0 or block.blob_id is not None:
+                break
+            room -= needed
+            budget -= cost + ENVELOPE_IN_PAGE
+            blocks.append(block)
+        else:
+            if not blocks:
+                return None
+            if not any(block.row in self._pages.damaged for block in blocks):
+                messages = sum([block.messages for block in blocks])
+                content_bytes = sum([block.content_bytes for block in blocks])
+                span = Span(blocks[0].first, blocks[-1].last, messages, content_bytes)
+                return span, Mail(b"".join([self._entries(user, block) for block in blocks]), span.last)
+        found = self.span(user, first, last, max_bytes, envelope_bytes)
+        return None if found is None else (found, self.read(user, found.first, 0, found.last, page_bytes))
+
     # --- delete
     # ----------------------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.paged.page import InBlob, NewPage, PageRow, checksum_of
 from storage_worker.engine.paged.ports import Marks
-from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.page_directory import PageDirectory, overlapping
+from storage_worker.engine.sqlite.database import Database, Row
+from storage_worker.engine.sqlite.page_directory import Load, PageDirectory, overlapping
 from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage
 from storage_worker.engine.values import MailboxStats
 
@@ -32,6 +32,13 @@ log = logging.getLogger("storage_worker")
 PAGE_BYTES: Final = 64 * 1024
 """Bytes of entries after which a page is full; one message may exceed it by itself."""
 _LAST_SEQUENCE: Final = 2**63 - 1
+_PAGE: Final = (
+    "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page WHERE row = ?"
+)
+_PAGES_OF_MAILBOX: Final = (
+    "SELECT row, recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
+    "WHERE recipient = ? ORDER BY first LIMIT ?"
+)
 MOST_READ: Final = 20_000
 """Pages of which is remembered that they were read and not altered: about 4 MB."""
 
@@ -57,7 +64,11 @@ class MailPages:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.page_bytes = PAGE_BYTES
-        self._directory = PageDirectory(self._first_pages)
+        self._directory = PageDirectory()
+        self._ahead: dict[int, Row] = {}
+        """Rows of pages that were read with the directory of the mailbox that was looked up last, as
+        `entries` reads them; at most `PAGE_BYTES` of entries.
+        """
         self._read_whole: set[PageRow] = set()
         """Pages that were read since the last `look_through`, and are not altered."""
         self.damaged: set[int] = set()
@@ -68,17 +79,40 @@ class MailPages:
         was undone.
         """
         self._directory.forget_all()
+        self._ahead.clear()
         self._read_whole.clear()
 
     def forget_mailbox(self, recipient: int) -> None:
         """Others changed the pages of this mailbox."""
         self._directory.forget(recipient)
+        self._ahead.clear()
 
-    def _known(self, recipient: int) -> list[PageRow] | None:
-        return self._directory.pages(recipient, learn=not self._database.in_transaction)
+    def _known(self, recipient: int, load: Load) -> list[PageRow] | None:
+        return self._directory.pages(recipient, load, learn=not self._database.in_transaction)
 
     def _first_pages(self, recipient: int, most: int) -> list[PageRow]:
         return self.oldest(recipient, -1, _LAST_SEQUENCE, most)
+
+    def _first_pages_with_entries(self, recipient: int, most: int) -> list[PageRow]:
+        """The same. Where all of them together are no larger than one page may be, their entries are
+        read by the same statement, for most who look up a mailbox read it next.
+        """
+        self._ahead.clear()
+        size = 0
+        try:
+            for row in self._database.execute(_PAGES_OF_MAILBOX, (recipient, most)):
+                size += len(row[7])
+                if size > PAGE_BYTES:
+                    break
+                self._ahead[row[0]] = row[1:]
+            else:
+                return [PageRow(row, *columns[1:6]) for row, columns in self._ahead.items()]
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            # Which page it is will be seen when it is read by itself.
+        self._ahead.clear()
+        return self._first_pages(recipient, most)
 
     def marks(self) -> Marks:
         """As of the last `write_marks`."""
@@ -93,7 +127,7 @@ class MailPages:
 
     def stats(self, recipient: int) -> MailboxStats:
         """What the pages of a mailbox hold."""
-        known = self._known(recipient)
+        known = self._known(recipient, self._first_pages)
         if known is not None:
             return MailboxStats(sum([page.messages for page in known]), sum([page.content_bytes for page in known]))
         return MailboxStats(
@@ -156,7 +190,7 @@ class MailPages:
         """The pages that have something from `first` to `last`, in order; their edges may
         lie outside.
         """
-        known = self._known(recipient)
+        known = self._known(recipient, self._first_pages_with_entries)
         if known is not None:
             return overlapping(known, first, last)
         rows = self._database.execute(
@@ -173,17 +207,14 @@ class MailPages:
         """
         if page.row in self.damaged:
             raise StoreDamaged(self._named(recipient, page))
-        try:
-            found = self._database.find(
-                "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
-                "WHERE row = ?",
-                (page.row,),
-            )
-        except Exception as error:
-            if not is_damage(error):
-                raise
-            self._database.refuse_undone(error)
-            found = None
+        found = self._ahead.pop(page.row, None)
+        if found is None:
+            try:
+                found = self._database.find(_PAGE, (page.row,))
+            except Exception as error:
+                if not is_damage(error):
+                    raise
+                self._database.refuse_undone(error)
         if found is not None:
             *columns, checksum = found
             stored = NewPage(*columns)
@@ -231,11 +262,7 @@ class MailPages:
         """
         found: dict[int, NewPage] = {}
         for row in rows:
-            stored = self._database.find(
-                "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
-                "WHERE row = ?",
-                (row,),
-            )
+            stored = self._database.find(_PAGE, (row,))
             if stored is not None and stored[-1] == checksum_of(page := NewPage(*stored[:-1])):
                 found[row] = page
         return found
@@ -265,6 +292,7 @@ class MailPages:
 
     def insert(self, pages: Iterable[NewPage]) -> None:
         """Write pages."""
+        self._ahead.clear()
         rows = [(*page, checksum_of(page)) for page in pages]
         for row in rows:
             self._directory.forget(row[0])
@@ -291,8 +319,29 @@ class MailPages:
                 log.error("%s", error)
 
     def remove_all(self, intervals: Sequence[tuple[int, int, int]]) -> list[int]:
-        """`remove` for each of them (recipient, first, last)."""
-        return [blob_id for interval in intervals for blob_id in self.remove(*interval)]
+        """Delete the messages of intervals (recipient, first, last); the numbers of the files that
+        hold contents of theirs.
+
+        Altered pages that `look_through` found stay as they are, for whoever looks into them.
+        """
+        self._ahead.clear()
+        blobs: list[int] = []
+        gone: list[tuple[int]] = []
+        for recipient, first, last in intervals:
+            pages = list(self.overlapping(recipient, first, last))
+            self._directory.forget(recipient)
+            for page in pages:
+                if page.row in self.damaged:
+                    continue
+                if page.blob_id is not None:
+                    blobs.append(page.blob_id)
+                elif page.first < first or page.last > last:
+                    self._cut(recipient, page, first, last)
+                    continue
+                gone.append((page.row,))
+        # One statement for all of them, in the order of the table.
+        self._database.execute_many("DELETE FROM mail_page WHERE row = ?", sorted(gone))
+        return blobs
 
     def damage(self, error: Exception) -> str | None:
         """What is altered, where an exception says that something which was read is; None for any
@@ -302,28 +351,6 @@ class MailPages:
             return None
         self._database.refuse_undone(error)
         return damage_message(error)
-
-    def remove(self, recipient: int, first: int, last: int) -> list[int]:
-        """Delete the messages `first` to `last`; the numbers of the files that hold contents of
-        theirs.
-
-        Altered pages that `look_through` found stay as they are, for whoever looks into them.
-        """
-        blobs: list[int] = []
-        gone: list[tuple[int]] = []
-        pages = list(self.overlapping(recipient, first, last))
-        self._directory.forget(recipient)
-        for page in pages:
-            if page.row in self.damaged:
-                continue
-            if page.blob_id is not None:
-                blobs.append(page.blob_id)
-            elif page.first < first or page.last > last:
-                self._cut(recipient, page, first, last)
-                continue
-            gone.append((page.row,))
-        self._database.execute_many("DELETE FROM mail_page WHERE row = ?", gone)
-        return blobs
 
     def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:
         """Write what a page keeps: what precedes `first`, what follows `last`, or

@@ -22,34 +22,31 @@ MOST_PAGES: Final = 1_000
 """A mailbox that has more is looked up in the database each time."""
 
 
+Load = Callable[[int, int], list[PageRow]]
 _first_of: Final = attrgetter("first")
 _last_of: Final = attrgetter("last")
 
 
 class PageDirectory:
-    """The pages of mailboxes, by user row. `load` gives at most so many pages of a mailbox, from
-    the first on, in order.
-    """
+    """The pages of mailboxes, by user row."""
 
-    def __init__(
-        self, load: Callable[[int, int], list[PageRow]], *, pages_kept: int = PAGES_KEPT, most_pages: int = MOST_PAGES
-    ) -> None:
-        self._load = load
+    def __init__(self, *, pages_kept: int = PAGES_KEPT, most_pages: int = MOST_PAGES) -> None:
         self._pages_kept = pages_kept
         self._most_pages = most_pages
         self._known: dict[int, list[PageRow] | None] = {}
         """None: more than `most_pages`. The mailbox that was learned last is last."""
         self._size = 0
 
-    def pages(self, user: int, *, learn: bool) -> list[PageRow] | None:
+    def pages(self, user: int, load: Load, *, learn: bool) -> list[PageRow] | None:
         """All pages of a mailbox, in order; not to be changed. None where they are not known: there
-        are too many, or it may not `learn`.
+        are too many, or it may not `learn`. `load` gives at most so many pages of a mailbox, from
+        the first on, in order.
         """
         if user in self._known:
             return self._known[user]
         if not learn:
             return None
-        found: list[PageRow] | None = self._load(user, self._most_pages + 1)
+        found: list[PageRow] | None = load(user, self._most_pages + 1)
         if found is not None and len(found) > self._most_pages:
             found = None
         self._known[user] = found

@@ -98,7 +98,7 @@ def test_what_is_removed_is_the_interval(
         fill(pages, 1, left, per_page)
         fill(pages, 2, left, per_page)
         for first, last in cuts:
-            assert pages.remove(1, first, last) == []
+            assert pages.remove_all([(1, first, last)]) == []
             left = [number for number in left if not first <= number <= last]
             assert sequences(pages, 1) == left
             assert pages.stats(1) == MailboxStats(len(left), 10 * len(left))
@@ -112,6 +112,6 @@ def test_files_are_told_when_their_messages_go(database: Database, pages: MailPa
         pages.insert(made)
         assert list(pages.in_blobs()) == [(1, 2, 10**6, 77)]
         assert pages.stats(1) == MailboxStats(3, 10**6 + 20)
-        assert pages.remove(1, 3, 9) == []
-        assert pages.remove(1, 1, 2) == [77]
+        assert pages.remove_all([(1, 3, 9)]) == []
+        assert pages.remove_all([(1, 1, 2)]) == [77]
         assert list(pages.in_blobs()) == []

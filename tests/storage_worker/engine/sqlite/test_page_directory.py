@@ -44,39 +44,41 @@ def test_overlapping_pages_are_those_with_something_of_the_interval(edges: list[
 
 def test_a_mailbox_is_loaded_once_until_it_is_forgotten() -> None:
     loader = Loader(u1=3, u2=0)
-    directory = PageDirectory(loader)
+    directory = PageDirectory()
     for _ in range(2):
-        assert directory.pages(1, learn=True) == [page(1, 1), page(2, 2), page(3, 3)]
-        assert directory.pages(2, learn=True) == []
+        assert directory.pages(1, loader, learn=True) == [page(1, 1), page(2, 2), page(3, 3)]
+        assert directory.pages(2, loader, learn=True) == []
     assert loader.asked == [1, 2]
     directory.forget(1)
     directory.forget(7)
-    assert directory.pages(1, learn=False) is None
-    assert directory.pages(1, learn=True) == [page(1, 1), page(2, 2), page(3, 3)]
+    assert directory.pages(1, loader, learn=False) is None
+    assert directory.pages(1, loader, learn=True) == [page(1, 1), page(2, 2), page(3, 3)]
     assert loader.asked == [1, 2, 1]
     directory.forget_all()
-    assert directory.pages(2, learn=False) is None
+    assert directory.pages(2, loader, learn=False) is None
 
 
 def test_a_mailbox_with_too_many_pages_is_known_as_that() -> None:
     loader = Loader(u1=5, u2=4)
-    directory = PageDirectory(loader, most_pages=4)
-    assert directory.pages(1, learn=True) is None
-    assert directory.pages(1, learn=True) is None
-    assert directory.pages(2, learn=True) == [page(number, number) for number in range(1, 5)]
+    directory = PageDirectory(most_pages=4)
+    assert directory.pages(1, loader, learn=True) is None
+    assert directory.pages(1, loader, learn=True) is None
+    assert directory.pages(2, loader, learn=True) == [page(number, number) for number in range(1, 5)]
     assert loader.asked == [1, 2]
 
 
 def test_the_mailbox_that_was_learned_first_makes_room() -> None:
     loader = Loader(u1=3, u2=3, u3=1, u4=20)
-    directory = PageDirectory(loader, pages_kept=10)
+    directory = PageDirectory(pages_kept=10)
     for user in (1, 2, 3):
-        directory.pages(user, learn=True)
-    assert [directory.pages(user, learn=False) is not None for user in (1, 2, 3)] == [True, True, True], "4 + 4 + 2"
+        directory.pages(user, loader, learn=True)
+    assert [directory.pages(user, loader, learn=False) is not None for user in (1, 2, 3)] == [True, True, True], (
+        "4 + 4 + 2"
+    )
     directory.forget(3)
-    directory.pages(3, learn=True)
-    directory.pages(4, learn=True)
-    known = [directory.pages(user, learn=False) is not None for user in (1, 2, 3, 4)]
+    directory.pages(3, loader, learn=True)
+    directory.pages(4, loader, learn=True)
+    known = [directory.pages(user, loader, learn=False) is not None for user in (1, 2, 3, 4)]
     assert known == [False, False, False, True], "one mailbox is kept, however large"
 
 
@@ -90,10 +92,17 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.abandon()
 
 
+def entry(number: int, size: int = 10) -> bytes:
+    return pack_entry(Entry(b"s" * 16, b"t" * 16, number, 7, 0, 3, size, bytes(size)))
+
+
+def large(number: int) -> bytes:
+    return entry(number, PAGE_BYTES * 2 // 3)
+
+
 def fill(pages: MailPages, recipient: int, *numbers: int) -> None:
     for number in numbers:
-        entry = pack_entry(Entry(b"s" * 16, b"t" * 16, number, 7, 0, 3, 10, bytes(10)))
-        pages.insert(make_pages(recipient, [number], [entry], {}, PAGE_BYTES))
+        pages.insert(make_pages(recipient, [number], [entry(number)], {}, PAGE_BYTES))
 
 
 def test_what_was_undone_was_never_learned(database: Database) -> None:
@@ -102,7 +111,7 @@ def test_what_was_undone_was_never_learned(database: Database) -> None:
         fill(pages, 1, 1, 2, 3)
     assert pages.stats(1) == MailboxStats(3, 30)
     with pytest.raises(ZeroDivisionError), database.transaction():
-        pages.remove(1, 1, 2)
+        pages.remove_all([(1, 1, 2)])
         fill(pages, 1, 4)
         assert [one.first for one in pages.overlapping(1, 0, 9)] == [3, 4]
         assert pages.stats(1) == MailboxStats(2, 20)
@@ -124,12 +133,60 @@ def test_fetching_and_deleting_a_mailbox_looks_its_pages_up_once(database: Datab
     pages.look_through(1, 1, 5)
     looks = [sql for sql in statements if "entries" not in sql]
     assert len(looks) == 1
-    assert len(statements) == 1 + 5, "and each page is read once"
+    assert len(statements) == 1 + 5, "whoever asks for sums need not read, so each page is read by itself, once"
     statements.clear()
     with database.transaction():
-        assert pages.remove(1, 1, 5) == []
+        assert pages.remove_all([(1, 1, 5)]) == []
     assert [sql.split()[0] for sql in statements] == ["BEGIN", *["DELETE"] * 5, "COMMIT"]
     assert [one.first for one in pages.overlapping(2, 1, 9)] == [9]
+
+
+def test_small_pages_are_read_with_the_look_that_finds_them(database: Database) -> None:
+    pages = MailPages(database)
+    with database.transaction():
+        fill(pages, 1, *range(1, 6))
+        pages.insert(make_pages(2, [9, 10], [large(9), large(10)], {}, PAGE_BYTES))
+    statements: list[str] = []
+    database.connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: statements.append(event["sql"]))
+    for one in pages.overlapping(1, 1, 5):
+        assert pages.entries(1, one) == entry(one.first)
+    assert len(statements) == 1
+    # A second time each is read by itself: nothing is kept of what was handed out.
+    for one in pages.overlapping(1, 1, 2):
+        pages.entries(1, one)
+    assert len(statements) == 1 + 2
+    statements.clear()
+    assert [pages.entries(2, one) for one in pages.overlapping(2, 9, 10)] == [large(9), large(10)]
+    assert len(statements) == 1 + 1 + 2, "more than one page may have is read page by page"
+
+
+def test_what_was_read_with_the_look_is_forgotten_when_pages_change(database: Database) -> None:
+    pages = MailPages(database)
+    with database.transaction():
+        fill(pages, 1, 1, 2, 3)
+    one, two, _ = pages.overlapping(1, 1, 3)
+    with database.transaction():
+        assert pages.remove_all([(1, 2, 3)]) == []
+        fill(pages, 1, 4)
+    four = list(pages.overlapping(1, 1, 9))[-1]
+    assert (four.row, four.first) == (two.row, 4), "SQLite gives numbers of rows again"
+    assert pages.entries(1, four) == entry(4)
+    assert pages.entries(1, one) == entry(1)
+
+
+@pytest.mark.parametrize("kept", ["entries", "checksum"])
+def test_an_altered_page_that_was_read_with_the_look_is_not_handed_out(database: Database, kept: str) -> None:
+    pages = MailPages(database)
+    with database.transaction():
+        fill(pages, 1, 1, 2, 3)
+        change = "checksum = checksum + 1" if kept == "entries" else "entries = zeroblob(length(entries))"
+        database.execute(f"UPDATE mail_page SET {change} WHERE first = 2")  # one of two texts above
+    one, two, three = pages.overlapping(1, 1, 3)
+    assert pages.entries(1, one) == entry(1)
+    with pytest.raises(StoreDamaged, match="1 messages, 2 to 2"):
+        pages.entries(1, two)
+    assert pages.entries(1, three) == entry(3)
+    assert pages.damaged == {two.row}
 
 
 def test_a_page_that_was_handed_out_is_looked_at_again_when_deleting_it_failed(database: Database) -> None:
