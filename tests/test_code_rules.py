@@ -95,8 +95,8 @@ RULES = (
     Rule(
         "common",
         may_import=COMMON_CORE,
-        never=ZMQ | CRYPTO | SQLITE | POSTGRES,
-        adapters=((SOCKETS, only("common.service_manager", "common.status_server")),),
+        never=CRYPTO | SQLITE | POSTGRES,
+        adapters=((ZMQ, only("common.zmq_calls")), (SOCKETS, only("common.service_manager", "common.status_server"))),
     ),
     Rule(
         "gateway",

@@ -49,6 +49,7 @@ from common.storage_protocol.frames import Drain, LogLevel, MailArrived, Order, 
 from common.storage_protocol.operations import Operation, Outcome, Refused
 from common.storage_protocol.send_run import SendRun
 from common.values import RefusalReason
+from common.zmq_calls import ZmqCalls
 from gateway.connection.containment import report
 from gateway.errors import GatewaySuperseded, WrongWorker
 from gateway.event_loop import READABLE, EventLoop, Timer
@@ -73,7 +74,6 @@ _HANDSHAKES_FAILED: Final = (
 )
 _CONNECT_AGAIN: Final = 1.0
 """Seconds: ZeroMQ itself gives a worker up that has refused a key."""
-_SMALL_FRAME: Final = 65536
 _RETRY_SEND: Final = 0.05
 _LINKS_PER_THREAD: Final = 16
 _MOST_THREADS: Final = 4
@@ -258,6 +258,7 @@ class StorageLink:
             self._socket.setsockopt(zmq.CURVE_SERVERKEY, keys.worker)
             self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
             self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+        self._calls = ZmqCalls(self._socket)
         self._monitor = _Monitor(
             loop, self._socket, self._changes, self._handshake_failed if over_tcp else None, self._note_news
         )
@@ -427,12 +428,9 @@ class StorageLink:
             self._connected = change is LinkChange.UP
         if not self._has_news:
             return incoming
-        while _number(self._socket, _EVENTS) & _POLLIN:
-            parts = self._socket.recv_multipart(zmq.NOBLOCK)
+        while self._calls.has_input():
             try:
-                if len(parts) != 1:
-                    raise FrameUndecodable(f"{len(parts)} parts instead of one")
-                message = decode_to_gateway(parts[0])
+                message = decode_to_gateway(self._calls.receive())
             except FrameUndecodable as error:
                 _rarely.write(logging.ERROR, "dropped a message from the storage worker: %s", error)
                 continue
@@ -534,9 +532,7 @@ class StorageLink:
             fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(operations))
         self._has_news = True
         try:
-            # Without a copy a frame that is sent again and again to a worker that sleeps costs its
-            # memory once.
-            self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < _SMALL_FRAME)
+            self._calls.send(frame)
         except zmq.Again:
             self._changes.append(LinkChange.FULL)
             self._wake_at(self._loop.now)

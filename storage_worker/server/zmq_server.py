@@ -24,6 +24,7 @@ from common.rare_log import RareLog
 from common.status_server import BEAT
 from common.storage_protocol.administration import NotDone, encode_answer, is_admin, number_of
 from common.storage_protocol.frames import Drain, Hello, Order, decode_to_worker, encode_to_gateway
+from common.zmq_calls import ZmqCalls, wait
 from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 from storage_worker.server.measures import Measures
@@ -82,6 +83,7 @@ class ZmqServer:
         # subscriptions, which they use up.
         self.socket.setsockopt(zmq.SNDHWM, 0)
         self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
+        self._calls = ZmqCalls(self.socket)
         self._tcp: TcpLink | None = None
         try:
             self.socket.bind(endpoint)
@@ -99,13 +101,12 @@ class ZmqServer:
         each turn, and at least every `BEAT` seconds. `measures`: where turns are counted and timed.
         Raises `StoreFailed`.
         """
-        poller = zmq.Poller()
-        poller.register(self.socket, zmq.POLLIN)
-        poller.register(wake, zmq.POLLIN)
-        for one in self._tcp.sockets if self._tcp is not None else ():
-            poller.register(one, zmq.POLLIN)
+        sources: list[zmq.Socket[bytes] | int] = [self.socket, wake]
+        if self._tcp is not None:
+            sources += self._tcp.sockets
+        items = [(source, _POLLIN) for source in sources]
         idle_ms = None if beat is None else int(BEAT * 1000)
-        while wake not in dict(poller.poll(self._patience_ms(idle_ms))):
+        while wake not in wait(items, self._patience_ms(idle_ms)):
             self.turn(measures)
             if self._drain_until is not None and self._is_drained(self._drain_until):
                 return
@@ -153,25 +154,6 @@ class ZmqServer:
         if measures is not None:
             measures.maintained(began)
 
-    def _number(self, option: zmq.SocketOption) -> int:
-        value = self.socket.getsockopt(option)
-        assert isinstance(value, int)
-        return value
-
-    def _receive(self) -> tuple[bytes, bytes]:
-        """The next message: from whom, and its one frame. Raises `FrameUndecodable`."""
-        # What `recv_multipart` does, with one look for another part instead of two: a message
-        # always has its peer and something behind it.
-        receive = self.socket.recv
-        peer, frame = receive(zmq.NOBLOCK), receive(zmq.NOBLOCK)
-        parts = 1
-        while self._number(zmq.RCVMORE):
-            receive(zmq.NOBLOCK)
-            parts += 1
-        if parts > 1:
-            raise FrameUndecodable(f"{parts} parts instead of one")
-        return peer, frame
-
     def _pass_on(self, orders: list[Order]) -> None:
         for order in orders:
             for peer in self.processor.peers:
@@ -199,11 +181,10 @@ class ZmqServer:
         inbound: list[Inbound] = []
         size = 0
         for _ in range(MESSAGES_PER_DRAIN):
-            # To ask first costs a third of the exception that there is nothing.
-            if size >= BYTES_PER_DRAIN or not self._number(zmq.EVENTS) & _POLLIN:
+            if size >= BYTES_PER_DRAIN or not self._calls.has_input():
                 break
             try:
-                peer, frame = self._receive()
+                peer, frame = self._calls.receive_routed()
                 size += len(frame)
                 if is_admin(frame):
                     self._take_request(peer, frame)
@@ -228,7 +209,7 @@ class ZmqServer:
     def _post(self, peer: bytes, frame: bytes) -> bool:
         """Send; returns whether there is a peer with that name."""
         try:
-            self.socket.send_multipart([peer, frame], zmq.NOBLOCK)
+            self._calls.send_routed(peer, frame)
         except zmq.ZMQError as error:
             # Gone, or not listening: a gateway that wants the answer asks again.
             log.debug("an answer could not be delivered: %s", error)
