@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from bench import suite
 from bench.figures import Figures
 from bench.generator import Generator, find_generator
 from bench.install import install
@@ -61,7 +62,10 @@ def _date(text: str) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="bench", description="Measure MessageU under load; see docs/benchmarks.md.", allow_abbrev=False
+        prog="bench",
+        description="Measure MessageU under load; see docs/benchmarks.md. `suite` as the only word "
+        "before its own options measures the cipher suites.",
+        allow_abbrev=False,
     )
     parser.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, judges no time")
     parser.add_argument("--all", action="store_true", help="beside every rival, not only Redis with AOF always")
@@ -207,8 +211,11 @@ def _print_tables(paths: Sequence[Path], parser: argparse.ArgumentParser) -> int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep. The exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["suite"]:
+        return suite.main(given[1:])
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if options.install:
         problem = install(list(dict.fromkeys(name for rival in RIVALS.values() for name in rival.packages)))
         print(f"bench: {problem}" if problem else "bench: the rivals are installed", file=sys.stderr)
