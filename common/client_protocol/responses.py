@@ -111,7 +111,8 @@ _SEQUENCE: Final = 32
 _TAIL_BEHIND_SEQUENCE: Final = 17
 """How far behind that kind, content size and content begin, as 2104 has them."""
 _unpack_id_and_size: Final = Struct("<4sI10xI").unpack_from
-"""Of an entry from its sequence on: the lower and the upper half of that, and the content's size."""
+"""Of an entry from its sequence on: the lower and the upper half of that, and the content's
+size."""
 _pack_stored = STORED.pack
 _pack_waiting = WAITING_HEAD.pack
 _pack_fetched = FETCHED_HEAD.pack

@@ -66,8 +66,8 @@ class MailPages:
         self.page_bytes = PAGE_BYTES
         self._directory = PageDirectory()
         self._ahead: dict[int, Row] = {}
-        """Rows of pages that were read with the directory of the mailbox that was looked up last, as
-        `entries` reads them; at most `PAGE_BYTES` of entries.
+        """Rows of pages that were read with the directory of the mailbox that was looked up last,
+        as `entries` reads them; at most `PAGE_BYTES` of entries.
         """
         self._read_whole: set[PageRow] = set()
         """Pages that were read since the last `look_through`, and are not altered."""
@@ -94,8 +94,8 @@ class MailPages:
         return self.oldest(recipient, -1, _LAST_SEQUENCE, most)
 
     def _first_pages_with_entries(self, recipient: int, most: int) -> list[PageRow]:
-        """The same. Where all of them together are no larger than one page may be, their entries are
-        read by the same statement, for most who look up a mailbox read it next.
+        """The same. Where all of them together are no larger than one page may be, their entries
+        are read by the same statement, for most who look up a mailbox read it next.
         """
         self._ahead.clear()
         size = 0
