@@ -15,7 +15,7 @@ import struct
 from typing import Final, NamedTuple
 
 from client.suite1.padding import padme
-from client.suite1.values import KEY_SIZE, VERSION, Pair
+from client.suite1.values import KEY_SIZE, MAX_SEALED, VERSION, Pair
 
 ENVELOPE: Final = struct.Struct("<BII")
 INNER: Final = struct.Struct(f"<BII16s16s{KEY_SIZE}s{KEY_SIZE}s")
@@ -34,8 +34,15 @@ class Envelope(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes of the content come before the attachment."""
+        """How many bytes of the content come before the attachment. Look at `is_too_long` first:
+        a stranger's word can be 4 GiB.
+        """
         return ENVELOPE.size + self.sealed_size
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether no message of this suite has a sealed part of this size."""
+        return self.sealed_size > MAX_SEALED
 
 
 class Inner(NamedTuple):

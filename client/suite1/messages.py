@@ -103,7 +103,7 @@ def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Open
     head = layout.envelope(envelope)
     if head is not None and head.version != VERSION:
         return NotOpened(keys, peer, OpenFailure.VERSION)
-    if head is None or head.size != len(envelope):
+    if head is None or head.is_too_long or head.size != len(envelope):
         return NotOpened(keys, peer, OpenFailure.MALFORMED)
     digest = hashlib.sha256(envelope).digest()[:DIGEST_SIZE]
     if digest in peer.digests:

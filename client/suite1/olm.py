@@ -4,7 +4,8 @@ Owns: accounts and sessions as pickles, text to text; what an error of the libra
 Promises: a pickle that was given is never changed; a new one comes back only with a success.
 Randomness is the operating system's: the library takes none from outside. The pickles' own
 encryption has a constant key and protects nothing; the home's store seals them like every secret.
-Exposure: opens what strangers sent; any bytes end in a value.
+Exposure: opens what strangers sent; any bytes end in a value. A pickle that somebody has altered in
+the home raises `StoreUnusable`.
 
 Source: docs/suite-1.md, "Olm".
 """
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple, Protocol, cast
 
 import vodozemac
 
+from client.suite1.state_codec import unusable
 from client.suite1.values import Identity
 
 PICKLE_KEY: Final = bytes(32)
@@ -139,7 +141,7 @@ def inbound(account: Account, curve25519: bytes, data: bytes) -> tuple[Account, 
 
 def encrypt(session: OlmSession, plain: bytes) -> tuple[OlmSession, OlmMessage]:
     """Encrypt a text; its message key is used up in the session that comes back."""
-    opened = vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
+    opened = _opened(session)
     kind, data = opened.encrypt(plain).to_parts()
     return session._replace(pickle=opened.pickle(PICKLE_KEY)), OlmMessage(kind, data)
 
@@ -147,7 +149,7 @@ def encrypt(session: OlmSession, plain: bytes) -> tuple[OlmSession, OlmMessage]:
 def decrypt(session: OlmSession, message: OlmMessage) -> tuple[OlmSession, bytes] | OlmFailure:
     """Decrypt a well-formed message; its key is used up in the session that comes back."""
     parsed = vodozemac.AnyOlmMessage.from_parts(message.kind, message.data)
-    opened = vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
+    opened = _opened(session)
     try:
         plain = opened.decrypt(parsed)
     except vodozemac.OlmDecryptionException as error:
@@ -172,7 +174,17 @@ def _pre_key(data: bytes) -> vodozemac.PreKeyMessage:
 
 
 def _account(pickle: Account) -> vodozemac.Account:
-    return vodozemac.Account.from_pickle(pickle, PICKLE_KEY)
+    try:
+        return vodozemac.Account.from_pickle(pickle, PICKLE_KEY)
+    except ValueError as error:
+        raise unusable("account") from error
+
+
+def _opened(session: OlmSession) -> vodozemac.Session:
+    try:
+        return vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
+    except ValueError as error:
+        raise unusable("session") from error
 
 
 def _session(session: vodozemac.Session) -> OlmSession:

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from client.suite1 import bundles, olm, outer
-from client.suite1.state_codec import packed, unpacked, unusable
+from client.suite1.state_codec import packed, sized, unpacked, unusable
 from client.suite1.values import (
     DAY,
     FARTHEST,
     KEPT_AFTER,
+    KEY_SIZE,
     ONE_TIME_BATCH,
     ONE_TIME_LOW,
     REPLACE_AT_MOST,
@@ -82,10 +83,11 @@ class OwnKeys(NamedTuple):
             case [
                 bytes(ed25519), bytes(curve25519), str(account), list(secrets), bytes(fallback), int(fallback_made_at),
                 int(generation), (int() | None) as kept, int(published_at), bool(forget), int(replaced_at),
-            ]:  # fmt: skip
+            ] if secrets:  # fmt: skip
                 return cls(
-                    Identity(ed25519, curve25519), account, tuple(_outer_secret(each) for each in secrets), fallback,
-                    fallback_made_at, generation, kept, published_at, forget, replaced_at,
+                    Identity(sized(_NAME, ed25519, KEY_SIZE), sized(_NAME, curve25519, KEY_SIZE)), account,
+                    tuple(_outer_secret(each) for each in secrets), sized(_NAME, fallback, KEY_SIZE), fallback_made_at,
+                    generation, kept, published_at, forget, replaced_at,
                 )  # fmt: skip
         raise unusable(_NAME)
 
@@ -206,6 +208,7 @@ def _new_outer(others: tuple[OuterSecret, ...], now: int, random_bytes: RandomBy
 def _outer_secret(fields: object) -> OuterSecret:
     match fields:
         case [int(number), int(made_at), int(valid_until), bytes(seed), (int() | None) as published_at]:
-            if len(seed) == outer.SEED_SIZE:
+            if 0 < number < 2**32:
+                seed = sized(_NAME, seed, outer.SEED_SIZE)
                 return OuterSecret(number, made_at, valid_until, seed, published_at)
     raise unusable(_NAME)

@@ -13,10 +13,12 @@ from typing import Final, NamedTuple
 
 from client.suite1 import olm
 from client.suite1.own_keys import OwnKeys
-from client.suite1.state_codec import packed, unpacked, unusable
+from client.suite1.state_codec import packed, sized, unpacked, unusable
 from client.suite1.values import (
     HOUR,
+    KEY_SIZE,
     MAX_SESSIONS,
+    OUTER_PUBLIC_SIZE,
     RENEW_AT_MOST,
     Bundle,
     BundleFailure,
@@ -72,10 +74,10 @@ class Peer(NamedTuple):
                 bytes(ed25519), bytes(curve25519), int(number), int(valid_until), bytes(public), list(sessions),
                 bool(renew), int(renewed_at), bool(doubted), int(claimed_at), int(sent), int(highest), list(ids),
                 bytes(digests),
-            ]:  # fmt: skip
+            ] if 0 <= number < 2**32 and 0 <= sent < 2**32:  # fmt: skip
                 return cls(
-                    Identity(ed25519, curve25519),
-                    OuterKey(number, valid_until, public),
+                    Identity(sized(_NAME, ed25519, KEY_SIZE), sized(_NAME, curve25519, KEY_SIZE)),
+                    OuterKey(number, valid_until, sized(_NAME, public, OUTER_PUBLIC_SIZE)),
                     tuple(_session(each) for each in sessions),
                     renew,
                     renewed_at,

@@ -29,6 +29,13 @@ def unpacked(name: str, state: bytes) -> list[object]:
     return found[2:]
 
 
+def sized(name: str, value: bytes, size: int) -> bytes:
+    """Return a field that has to have that size. Raises `StoreUnusable`."""
+    if len(value) != size:
+        raise unusable(name)
+    return value
+
+
 def unusable(name: str) -> StoreUnusable:
     """Make the error that a state is damaged."""
     return StoreUnusable(

@@ -52,6 +52,8 @@ MAX_SESSION_IDS: Final = 512
 MAX_DIGESTS: Final = 64
 """Remembered of the contents that a peer's last messages had."""
 MAX_PAYLOAD: Final = 16 * 1024 * 1024
+MAX_SEALED: Final = 17 * 1024 * 1024
+"""The longest sealed part: the longest payload, padded, has room in it."""
 
 
 class Identity(NamedTuple):

@@ -20,6 +20,7 @@ from tests.client.suite1 import pickles
 from tests.client.suite1.two_homes import ALICE, BOB, NOW, two_homes
 
 if TYPE_CHECKING:
+    from client.suite1.own_keys import OwnKeys
     from client.suite1.values import Identity
 
 
@@ -68,17 +69,22 @@ def forged_olm(
     return b"\3" + b"".join(field(tag, data) for tag, data in parts)
 
 
+def forged_content(bobs: OwnKeys, alice: Identity, pair: Pair, payload: bytes) -> bytes:
+    """A content from Alice, by who has Bob's keys."""
+    secrets = pickles.account_secrets(bobs.account)
+    identity = X25519PrivateKey.from_private_bytes(bytes.fromhex(secrets["curve25519_private"]))
+    one_time = X25519PrivateKey.from_private_bytes(bytes.fromhex(secrets["one_time_private"][-1]))
+    inner = Inner(1, 1, pair, alice.ed25519, bobs.identity.ed25519, payload)
+    data = forged_olm(alice, identity, one_time, layout.packed(inner))
+    key = bobs.outer[-1].public
+    return layout.enveloped(key.number, outer.seal(key.public, pair, b"\0" + data))
+
+
 def test_a_recipient_can_forge_what_they_show_to_others() -> None:
     _, alice, bob = two_homes()
-    secrets = pickles.account_secrets(bob.keys.account)
-    identity = X25519PrivateKey.from_private_bytes(bytes.fromhex(secrets["curve25519_private"]))
-    one_time = X25519PrivateKey.from_private_bytes(bytes.fromhex(secrets["one_time_private"][0]))
     payload = payloads.encoded(Text(About(bytes(16), NOW), "Alice never wrote this"))
     pair = Pair(ALICE, BOB)
-    inner = Inner(1, 1, pair, alice.keys.identity.ed25519, bob.keys.identity.ed25519, payload)
-    data = forged_olm(alice.keys.identity, identity, one_time, layout.packed(inner))
-    key = bob.keys.outer[-1].public
-    content = layout.enveloped(key.number, outer.seal(key.public, pair, b"\0" + data))
+    content = forged_content(bob.keys, alice.keys.identity, pair, payload)
     # Whoever judges it with all of Bob's keys can't tell it from a message of Alice's.
     result = messages.open_message(bob.keys, bob.peer(ALICE), pair, content)
     assert isinstance(result, Opened)

@@ -13,7 +13,7 @@ from client.suite1 import layout, messages, olm, outer, own_keys, payloads, peer
 from client.suite1.layout import Inner
 from client.suite1.messages import NoSession, Opened, Order
 from client.suite1.payloads import About, Text
-from client.suite1.values import HOUR, OpenFailure, Pair
+from client.suite1.values import HOUR, MAX_PAYLOAD, MAX_SEALED, OpenFailure, Pair
 from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, World, days, talking, two_homes
 
 if TYPE_CHECKING:
@@ -182,6 +182,18 @@ def test_a_cut_at_any_length_is_refused() -> None:
             assert result.failure is OpenFailure.OUTER_DAMAGED
     longer = messages.open_message(keys, peer, Pair(ALICE, BOB), envelope + b"\0")
     assert not isinstance(longer, Opened)
+
+
+def test_the_longest_payload_fits_and_a_longer_sealed_part_is_malformed() -> None:
+    _, alice, bob = two_homes()
+    text = "x" * (MAX_PAYLOAD - 50)
+    envelope = alice.seal(BOB, text)
+    head = layout.envelope(envelope)
+    assert head is not None
+    assert not head.is_too_long
+    assert bob.read(ALICE, envelope) == text
+    too_long = layout.enveloped(head.outer_number, bytes(MAX_SEALED + 1))
+    assert bob.refusal(ALICE, too_long) is OpenFailure.MALFORMED
 
 
 @pytest.mark.parametrize("kind", ["first", "later"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from client.errors import StoreUnusable
 from client.suite1 import olm
 from client.suite1.olm import OlmFailure, OlmMessage, OlmSession
 
@@ -84,3 +85,13 @@ def test_keys_that_can_not_be_used_start_nothing(key: bytes) -> None:
     _, bob, _ = pair()
     assert olm.outbound(bob, olm.identity_of(bob).curve25519, key) is None
     assert olm.outbound(bob, key, bytes([9]) + bytes(31)) is None
+
+
+def test_a_pickle_that_was_altered_in_the_home_is_named() -> None:
+    alice, _, session = pair()
+    for broken in ("", "no base64!", session.pickle[:-4], alice, "A" + session.pickle[1:]):
+        with pytest.raises(StoreUnusable):
+            olm.encrypt(session._replace(pickle=broken), b"hello")
+    for broken in ("", alice[:-4], session.pickle):
+        with pytest.raises(StoreUnusable):
+            olm.sign(broken, b"hello")

@@ -148,6 +148,17 @@ def test_a_damaged_state_is_named(state: bytes) -> None:
         OwnKeys.from_bytes(state)
 
 
+@pytest.mark.parametrize("change", [{2: b""}, {3: bytes(33)}, {5: []}, {5: [[0, 1, 1, bytes(96), None]]}, {6: b""}])
+def test_a_state_with_a_value_out_of_range_is_named(change: dict[int, object]) -> None:
+    _, home = new_home()
+    fields = cbor2.loads(home.keys.to_bytes())
+    for at, value in change.items():
+        assert type(fields[at]) is type(value)
+        fields[at] = value
+    with pytest.raises(StoreUnusable):
+        OwnKeys.from_bytes(cbor2.dumps(fields))
+
+
 def test_a_cut_state_is_named() -> None:
     _, home = new_home()
     state = home.keys.to_bytes()

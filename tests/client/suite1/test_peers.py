@@ -124,6 +124,17 @@ def test_a_state_with_one_field_of_another_type_is_named() -> None:
         Peer.from_bytes(cbor2.dumps([*fields[:14], [[1, 2]], *fields[15:]]))
 
 
+@pytest.mark.parametrize("change", [{2: b"x" * 31}, {3: b""}, {6: bytes(1215)}, {4: 2**32}, {12: -1}, {12: 2**32}])
+def test_a_state_with_a_value_out_of_range_is_named(change: dict[int, object]) -> None:
+    _, alice, _ = talking()
+    fields = cbor2.loads(alice.peer(BOB).to_bytes())
+    for at, value in change.items():
+        assert type(fields[at]) is type(value)
+        fields[at] = value
+    with pytest.raises(StoreUnusable):
+        Peer.from_bytes(cbor2.dumps(fields))
+
+
 def test_alice_is_known_by_her_identity() -> None:
     _, alice, bob = talking()
     assert bob.peer(ALICE).identity == alice.keys.identity

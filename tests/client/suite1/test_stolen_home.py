@@ -9,6 +9,7 @@ import pytest
 from client.suite1 import layout, messages, olm, outer, own_keys
 from client.suite1.messages import Opened
 from client.suite1.values import Pair
+from tests.client.suite1.test_deniability import forged_content
 from tests.client.suite1.two_homes import ALICE, BOB, Home, days, talking, two_homes
 
 THERE = Pair(ALICE, BOB)
@@ -139,3 +140,15 @@ def test_a_thief_writes_as_the_owner() -> None:
     assert alice.read(BOB, thief.seal(ALICE, "I am bob")) == "I am bob"
     # Bob's next message has a key that the thief has used: Alice is told.
     assert not isinstance(alice.open(BOB, bob.seal(ALICE, "no, I am")), Opened)
+
+
+def test_a_thief_writes_to_the_owner_as_anybody() -> None:
+    """A one-time key of the copy that nobody has used, and the identity, are enough."""
+    _, alice, bob = talking()
+    copy = bob.keys
+    for number in range(3):
+        bob.read(ALICE, alice.seal(BOB, str(number)))
+    content = forged_content(copy, alice.keys.identity, Pair(ALICE, BOB), b"from the thief")
+    result = bob.open(ALICE, content)
+    assert isinstance(result, Opened)
+    assert result.payload == b"from the thief"

@@ -38,6 +38,7 @@ def rows(text: str) -> list[list[str]]:
         ("session ids", str(values.MAX_SESSION_IDS)),
         ("digests", str(values.MAX_DIGESTS)),
         ("payload", f"{values.MAX_PAYLOAD // 2**20} MiB"),
+        ("sealed", f"{values.MAX_SEALED // 2**20} MiB"),
     ],
 )
 def test_a_constant_is_the_one_of_the_page(name: str, value: str) -> None:
@@ -45,7 +46,7 @@ def test_a_constant_is_the_one_of_the_page(name: str, value: str) -> None:
 
 
 def test_every_constant_of_the_page_is_looked_at() -> None:
-    assert len(rows(section("Constants"))) == 1 + 14
+    assert len(rows(section("Constants"))) == 1 + 15
 
 
 def test_the_failures_are_those_of_the_page() -> None:
