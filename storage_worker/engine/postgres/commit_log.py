@@ -226,7 +226,8 @@ class CommitLog:
             self.is_stuck = True
             raise
         fail_points.reach(FailPoint.WORKER_FLUSHED)
-        self._pages.changed()
+        for box in self._queue.taken:
+            self._pages.forget_mailbox(box.user)
         for part in self._taken_parts:
             part.written()
         taking.settle(self._queue, self._dead)

@@ -15,6 +15,7 @@ from typing import Final
 from common.storage_protocol.message_format import ENTRY_HEAD, Head, heads
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.paged.page import InBlob, NewPage, PageRow, checksum_of
+from storage_worker.engine.paged.page_directory import PageDirectory, overlapping
 from storage_worker.engine.paged.ports import Marks
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.connection import Row
@@ -27,7 +28,9 @@ PAGE_BYTES: Final = 7900
 """Of entries, after which a page is full: with its row's other columns it fits into a block of
 8 KiB. One message may exceed it by itself."""
 _AT_A_TIME: Final = 32
-"""Pages that are looked up with one statement: who reads mostly wants the first ones."""
+"""Pages of a mailbox with very many that are looked up with one statement: who reads mostly wants
+the first ones."""
+_LAST_SEQUENCE: Final = 2**63 - 1
 _READ_AT_ONCE: Final = 1000
 _READ_AHEAD: Final = 16
 """Pages, of which one is wanted."""
@@ -40,6 +43,7 @@ class MailPages:
         self._database = database
         self.page_bytes = PAGE_BYTES
         self.damaged: set[int] = set()
+        self._directory = PageDirectory()
         self._expected: dict[int, MailboxStats] = {}
         self._read: dict[tuple[int, int], Row] = {}
         """Pages that were read last. Nobody else changes the table, so they are what it has until
@@ -49,15 +53,26 @@ class MailPages:
 
     def forget(self) -> None:
         """Know nothing but what the tables have."""
+        self._directory.forget_all()
         self._expected = {}
         self._read = {}
 
-    def changed(self) -> None:
-        """Another connection's transaction was committed, which changed pages."""
+    def forget_mailbox(self, recipient: int) -> None:
+        """Others changed the pages of this mailbox, as a transaction on another connection does."""
+        self._directory.forget(recipient)
         self._read = {}
 
-    def forget_mailbox(self, recipient: int) -> None:
-        """Nothing is kept here of one mailbox alone."""
+    def _first_pages(self, recipient: int, most: int) -> list[PageRow]:
+        # Who looks for them mostly reads them, and most mailboxes have few.
+        rows = self._pages_from(recipient, 0, _READ_AHEAD + 1)
+        if len(rows) <= _READ_AHEAD:
+            return [_page_row(row[1:6]) for row in rows]
+        return self.oldest(recipient, -1, _LAST_SEQUENCE, most)
+
+    def _pages_from(self, recipient: int, first: int, most: int) -> list[Row]:
+        rows = self._database.rows(statements.PAGES_FROM, recipient, first, most)
+        self._read = {(row[0], row[1]): row for row in rows}
+        return rows
 
     def marks(self) -> Marks:
         """As of the last `write_marks`."""
@@ -82,6 +97,9 @@ class MailPages:
 
     def stats(self, recipient: int) -> MailboxStats:
         """What the pages of a mailbox hold."""
+        known = self._directory.pages(recipient, self._first_pages, learn=False)
+        if known is not None:
+            return MailboxStats(sum([page.messages for page in known]), sum([page.content_bytes for page in known]))
         expected = self._expected.get(recipient)
         return MailboxStats(*self._database.row(statements.STATS, recipient)) if expected is None else expected
 
@@ -121,6 +139,10 @@ class MailPages:
         """The pages that have something from `first` to `last`, in order; their edges may lie
         outside.
         """
+        known = self._directory.pages(recipient, self._first_pages, learn=True)
+        if known is not None:
+            yield from overlapping(known, first, last)
+            return
         while True:
             rows = self._database.rows(statements.OVERLAPPING, recipient, first, last, _AT_A_TIME)
             yield from map(_page_row, rows)
@@ -149,8 +171,7 @@ class MailPages:
     def _row(self, recipient: int, first: int) -> Row | None:
         """A page's row. Whoever reads one mostly reads those behind it, too: they come along."""
         if (recipient, first) not in self._read:
-            rows = self._database.rows(statements.PAGES_FROM, recipient, first, _READ_AHEAD)
-            self._read = {(row[0], row[1]): row for row in rows}
+            self._pages_from(recipient, first, _READ_AHEAD)
         return self._read.get((recipient, first))
 
     def owner(self, recipient: int) -> str:
@@ -226,7 +247,7 @@ class MailPages:
         """Delete so many pages of a mailbox at most: of each the blob that had its content, or
         None.
         """
-        self._read = {}
+        self.forget_mailbox(recipient)
         return [blob_id for (blob_id,) in self._database.rows(statements.DELETE_SOME, recipient, most)]
 
     def damage(self, error: Exception) -> str | None:

@@ -21,9 +21,9 @@ from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.paged.page import InBlob, NewPage, PageRow, checksum_of
+from storage_worker.engine.paged.page_directory import Load, PageDirectory, overlapping
 from storage_worker.engine.paged.ports import Marks
 from storage_worker.engine.sqlite.database import Database, Row
-from storage_worker.engine.sqlite.page_directory import Load, PageDirectory, overlapping
 from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage
 from storage_worker.engine.values import MailboxStats
 

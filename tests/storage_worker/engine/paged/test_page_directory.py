@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from common.storage_protocol.message_format import Entry, pack_entry
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.paged.page import PageRow, make_pages
+from storage_worker.engine.paged.page_directory import PageDirectory, overlapping
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
-from storage_worker.engine.sqlite.page_directory import PageDirectory, overlapping
 from storage_worker.engine.values import MailboxStats
 
 
