@@ -429,8 +429,8 @@ def test_a_failed_message_changes_no_session() -> None:
     assert bob.read(ALICE, alice.seal(BOB)) == "hello"
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(["a sends", "b sends", "a fetches", "b fetches"]), max_size=40))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(["a sends", "b sends", "a fetches", "b fetches"]), max_size=25))
 def test_whatever_crosses_arrives_once_and_in_order(steps: list[str]) -> None:
     _, alice, bob = two_homes()
     homes = {"a": (alice, BOB), "b": (bob, ALICE)}

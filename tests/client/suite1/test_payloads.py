@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.suite1 import payloads
@@ -144,10 +144,12 @@ def test_any_bytes_end_in_a_payload_or_are_malformed(raw: bytes) -> None:
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**64), 2**64 - 1) | st.floats() | st.binary() | texts,
     lambda inner: st.lists(inner) | st.dictionaries(st.integers(-3, 12) | texts, inner),
+    max_leaves=6,
 )
 
 
-@given(st.dictionaries(st.integers(-3, 12), values))
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.integers(-3, 12), values, max_size=6))
 def test_any_map_ends_in_a_payload_or_is_malformed(fields: dict[int, object]) -> None:
     raw = cbor2.dumps(fields, canonical=True)
     try:
