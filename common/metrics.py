@@ -3,7 +3,8 @@
 Owns: what a series is, histograms, and the text form of Prometheus.
 Promises: the loops only add to integers and floats; the page's thread only reads them. The package
 that writes the form is imported when a page is made, and not before. A series has at most one
-label, whose values are from a table of the program: no id, no name and no address.
+label, whose values are from a table of the program: no id, no name and no address; all series of a
+page may have further ones.
 Exposure: none of its own; see `common.status_server`.
 
 Source: docs/operations.md, "Metrics".
@@ -12,6 +13,7 @@ Source: docs/operations.md, "Metrics".
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from common.errors import SettingRejected
@@ -64,11 +66,12 @@ def histogram(name: str, text: str, found: Histogram) -> Series:
 
 
 class _Collector:
-    """Of `prometheus_client`: `core` is its module."""
+    """Of `prometheus_client`: `core` is its module. `always`: labels of every series."""
 
-    def __init__(self, core: Any, series: Sequence[Series]) -> None:
+    def __init__(self, core: Any, series: Sequence[Series], always: Mapping[str, str]) -> None:
         self._core = core
         self._series = series
+        self._names, self._values = [*always], [*always.values()]
 
     def collect(self) -> Iterator[Any]:
         core = self._core
@@ -76,32 +79,32 @@ class _Collector:
             value = read()
             if isinstance(value, Histogram):
                 bounds = [*map(str, BOUNDS), "+Inf"]
-                yield core.HistogramMetricFamily(
-                    name,
-                    text,
-                    buckets=list(zip(bounds, accumulate(value.counts), strict=True)),
-                    sum_value=value.seconds,
-                )
+                durations = core.HistogramMetricFamily(name, text, labels=self._names)
+                buckets = list(zip(bounds, accumulate(value.counts), strict=True))
+                durations.add_metric(self._values, buckets, value.seconds)
+                yield durations
                 continue
             family = core.CounterMetricFamily if kind == "counter" else core.GaugeMetricFamily
+            found = family(name, text, labels=self._names if label is None else [*self._names, label])
             if label is None:
-                yield family(name, text, value=value)
-                continue
-            found = family(name, text, labels=[label])
-            assert isinstance(value, Mapping)
-            for key, number in value.items():
-                found.add_metric([key], number)
+                found.add_metric(self._values, value)
+            else:
+                assert isinstance(value, Mapping)
+                for key, number in value.items():
+                    found.add_metric([*self._values, key], number)
             yield found
 
 
-def metrics_text(series: Sequence[Series]) -> Callable[[], tuple[bytes, str]]:
-    """A function that returns the text of the series, and its HTTP content type. Raises
-    `SettingRejected` if the package is not installed.
+def metrics_text(
+    series: Sequence[Series], always: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[], tuple[bytes, str]]:
+    """A function that returns the text of the series, and its HTTP content type. `always`: labels
+    of every series. Raises `SettingRejected` if the package is not installed.
     """
     try:
         from prometheus_client import CollectorRegistry, core, exposition  # noqa: PLC0415 - needed with --metrics alone
     except ModuleNotFoundError as error:
         raise SettingRejected("--metrics needs the package prometheus_client") from error
     registry = CollectorRegistry()
-    registry.register(_Collector(core, series))
+    registry.register(_Collector(core, series, always))
     return lambda: (exposition.generate_latest(registry), exposition.CONTENT_TYPE_LATEST)

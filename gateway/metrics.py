@@ -39,31 +39,35 @@ def _refusals(context: SessionContext) -> Mapping[str, int]:
 
 
 def _of_workers(link: StorageLink | ShardLinks) -> Sequence[Series]:
-    """What is known of each storage worker; of several, by shard."""
-    joined = f"{_PREFIX}storage_worker_joined", "1 while the storage worker is there and has greeted, else 0."
+    """What is known of each of several storage workers."""
     if not isinstance(link, ShardLinks):
-        return (gauge(*joined, lambda: int(link.is_joined)),)
+        return ()
 
     def by_shard(read: Callable[[StorageLink], int]) -> Callable[[], Mapping[str, int]]:
         return lambda: {str(one.place.number): read(one) for one in link.links}
 
     return (
-        gauge(*joined, by_shard(lambda one: int(one.is_joined)), "shard"),
+        gauge(
+            f"{_PREFIX}shard_joined",
+            "Of several: 1 while the storage worker is there and has greeted, else 0.",
+            by_shard(lambda one: int(one.is_joined)),
+            "shard",
+        ),
         counter(
             f"{_PREFIX}shard_batches",
-            "Batches sent to a storage worker, without repetitions.",
+            "Of several: batches sent to a storage worker, without repetitions.",
             by_shard(lambda one: one.batches),
             "shard",
         ),
         gauge(
             f"{_PREFIX}shard_in_flight_bytes",
-            "Memory of what a storage worker has not answered.",
+            "Of several: memory of what a storage worker has not answered.",
             by_shard(lambda one: one.bytes_in_flight),
             "shard",
         ),
         counter(
             f"{_PREFIX}shard_unsent",
-            "Operations that were refused as unavailable: their storage worker was away.",
+            "Of several: operations refused as unavailable, for their storage worker was away.",
             by_shard(lambda one: one.unsent),
             "shard",
         ),
@@ -114,6 +118,11 @@ def series_of(context: SessionContext) -> Sequence[Series]:
             f"{_PREFIX}outcomes_unknown",
             "Operations whose outcome is unknown; their connections were ended.",
             lambda: link.outcomes_unknown,
+        ),
+        gauge(
+            f"{_PREFIX}storage_worker_joined",
+            "1 while the storage worker is there and has greeted, else 0.",
+            lambda: int(link.is_joined),
         ),
         *_of_workers(link),
         gauge(

@@ -121,6 +121,12 @@ def _tcp_link(address: LinkAddress | None, folder: Path) -> OpenTcp | None:
     return lambda context, router: TcpLink(context, router, address, keys, allowed)
 
 
+def _labels(engine: Engine) -> dict[str, str]:
+    """Of several shards, which one the numbers are of."""
+    identity = engine.identity
+    return {"shard": str(identity.shard)} if identity.shards > 1 else {}
+
+
 class Opened(NamedTuple):
     """An open store. `place`: where it is, for people. `flushes`: how often its tables have taken
     in what its journal held; `size` reads it between two turns, and gives None where that can't be
@@ -236,7 +242,7 @@ def serve(
                 health = Health(lambda: processor.takes_mail(_unix_ms()), time.monotonic)
                 measures = Measures(opened.flushes, opened.size, time.monotonic)
                 series = series_of(measures, opened.journal_bytes)
-                pages = {**health.pages(), "/metrics": text_page(metrics_text(series))}
+                pages = {**health.pages(), "/metrics": text_page(metrics_text(series, _labels(engine)))}
                 resources.callback(StatusServer(settings.metrics, pages).close)
                 beat = _both(health.beat, service_manager.beat)
             service_manager.ready()

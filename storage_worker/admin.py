@@ -450,7 +450,7 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
     if settings.command == "backup":
         return admin_backup.run(folder, settings.target, _say, as_json=as_json)
     if settings.command in {"users", "stats"}:
-        return admin_numbers.run(settings.command, folder, _say, as_json=as_json)
+        return admin_numbers.run(settings.command, folder, settings.workers or (), _say, as_json=as_json)
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
         with database.reading():

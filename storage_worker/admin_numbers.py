@@ -12,20 +12,27 @@ Source: docs/operations.md, "Looking after a server".
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from msgspec import structs
 
 from common.data_folder import link_endpoint
 from common.errors import FrameUndecodable
+from common.options import folder_path
+from common.shards import DIRECTORY, shard_of
 from common.storage_protocol.administration import (
+    MAILBOXES_AT_ONCE,
     Account,
     Accounts,
     AdminAnswer,
+    GetMailboxes,
     GetTotals,
     ListAccounts,
+    Mailboxes,
     NotDone,
     Totals,
 )
@@ -37,9 +44,10 @@ from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.published_keys import TOTALS
 from storage_worker.engine.sqlite.store_identity import accepted, stored_identity
 from storage_worker.engine.values import MailboxStats
-from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
+from storage_worker.server.admin_link import AdminLink, WorkerSilent, asked, is_served
 
 Say = Callable[[str], object]
+Found = TypeVar("Found")
 OF_WORKER: Final = "worker"
 OF_DATABASE: Final = "database"
 _USERS: Final = (
@@ -53,12 +61,33 @@ _OLD_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user"
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add them to the command line."""
-    commands.add_parser("users", help="list the users, with the number of messages pending for each")
-    commands.add_parser("stats", help="totals of the store")
+    for command in (
+        commands.add_parser("users", help="list the users, with the number of messages pending for each"),
+        commands.add_parser("stats", help="totals of the store"),
+    ):
+        command.add_argument(
+            "--worker",
+            dest="workers",
+            action="append",
+            type=folder_path,
+            metavar="FOLDER",
+            help="of a store with several shards: the data folder of the worker of shard 1, then of 2, and so on; "
+            "--data-folder is that of shard 0",
+        )
 
 
-def run(command: str, folder: Path, say: Say, *, as_json: bool) -> int:
-    """`users` or `stats`. Raises `StorageError`, `SettingRejected`."""
+def run(command: str, folder: Path, workers: Sequence[Path], say: Say, *, as_json: bool) -> int:
+    """`users` or `stats`. `workers`: of the shards behind the first one. Raises `StorageError`,
+    `SettingRejected`.
+    """
+    if workers:
+        with ExitStack() as links:
+            opened = [links.enter_context(closing(_opened(one))) for one in (folder, *workers)]
+            if command == "users":
+                show_accounts(accounts_of_shards(opened), OF_WORKER, say, as_json=as_json)
+            else:
+                show_totals(totals_of_shards(opened), OF_WORKER, say, as_json=as_json)
+        return 0
     found: list[Account] | Totals | None = None
     source, told = OF_DATABASE, f"no storage worker is running on {folder}: the numbers are those of the database"
     endpoint = link_endpoint(folder)
@@ -108,6 +137,62 @@ def accounts_of_worker(link: AdminLink) -> Iterator[Account]:
         if not answer.last:
             return
         after = answer.last
+
+
+def _opened(folder: Path) -> AdminLink:
+    endpoint = link_endpoint(folder)
+    if not is_served(endpoint):
+        raise StoreFailed(f"no storage worker is running on {folder}")
+    return AdminLink(endpoint)
+
+
+def accounts_of_shards(links: Sequence[AdminLink]) -> list[Account]:
+    """All users: the directory's list, with what waits for each at the worker of their shard.
+    `links`: in the order of the shards. Raises `StoreFailed`.
+    """
+    accounts = list(_or_failed(lambda: list(accounts_of_worker(links[DIRECTORY]))))
+    for shard, link in enumerate(links):
+        of_shard = [at for at, one in enumerate(accounts) if shard_of(one.client_id, len(links)) == shard]
+        for begin in range(0, max(len(of_shard), 1), MAILBOXES_AT_ONCE):
+            places = of_shard[begin : begin + MAILBOXES_AT_ONCE]
+            answer = asked(link, GetMailboxes([accounts[at].row for at in places]), Mailboxes)
+            _check_place(answer, shard, len(links))
+            for at, pending in zip(places, answer.mailboxes, strict=True):
+                accounts[at] = structs.replace(
+                    accounts[at], messages=pending.messages, content_bytes=pending.content_bytes
+                )
+    return accounts
+
+
+_SUMMED: Final = (
+    "mailboxes", "messages", "content_bytes", "uploads", "upload_bytes", "accepted", "unused_bytes", "starts",
+    "with_keys", "one_time_keys",
+)  # fmt: skip
+"""Of the totals: what each shard has a part of."""
+
+
+def totals_of_shards(links: Sequence[AdminLink]) -> Totals:
+    """The totals of all shards together. Raises `StoreFailed`."""
+    for shard, link in enumerate(links):
+        _check_place(asked(link, GetMailboxes([]), Mailboxes), shard, len(links))
+    directory, *others = [_or_failed(lambda link=link: totals_of_worker(link)) for link in links]  # type: ignore[misc] # mypy can't infer a lambda with a default
+    sums = {name: sum(getattr(one, name) for one in (directory, *others)) for name in _SUMMED}
+    return structs.replace(directory, **sums)
+
+
+def _check_place(found: Mailboxes, shard: int, shards: int) -> None:
+    if (found.shard, found.shards) != (shard, shards):
+        raise StoreFailed(
+            f"the worker that is named for shard {shard} of {shards} has shard {found.shard} of {found.shards}: "
+            "--data-folder is that of shard 0, and --worker is given once for each other one, in their order"
+        )
+
+
+def _or_failed(ask: Callable[[], Found]) -> Found:
+    try:
+        return ask()
+    except (WorkerSilent, FrameUndecodable) as error:
+        raise StoreFailed(f"a storage worker does not answer: {error}") from error
 
 
 def totals_of_worker(link: AdminLink) -> Totals:

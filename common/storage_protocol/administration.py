@@ -19,12 +19,14 @@ from msgspec import Meta, Struct
 
 from common.errors import FrameUndecodable
 from common.storage_protocol.frames import HEADER_SIZE, UNDECODABLE, FrameType, Level, framed, read_header
-from common.storage_protocol.operations import U63, Id, Name
+from common.storage_protocol.operations import U16, U63, Id, Name
 
 _NUMBER_AT: Final = 12
 _TYPE_AT: Final = 1
 LONGEST_EXPIRY: Final = 36_500
 """Days."""
+MAILBOXES_AT_ONCE: Final = 200
+"""Rows in one request: each mailbox is looked up, for which everybody waits."""
 Sentence = Annotated[str, Meta(max_length=4096)]
 Kind = TypeVar("Kind")
 
@@ -86,6 +88,14 @@ class UsersChanged(_Value, frozen=True, tag=10):
     """The asker has changed the tables: see it now, and end what deleted users wait for. Answer:
     `Obeyed`.
     """
+
+
+class GetMailboxes(_Value, frozen=True, tag=11):
+    """What waits for the users of these rows, of whom the worker may have no list. Answer:
+    `Mailboxes`.
+    """
+
+    rows: Annotated[list[U63], Meta(max_length=MAILBOXES_AT_ONCE)]
 
 
 class Account(Struct, array_like=True, frozen=True, gc=False):
@@ -166,6 +176,21 @@ class Obeyed(_Value, frozen=True, tag=5):
     """It is done, or it begins."""
 
 
+class Pending(Struct, array_like=True, frozen=True, gc=False):
+    """What waits for one user."""
+
+    messages: U63
+    content_bytes: U63
+
+
+class Mailboxes(_Value, frozen=True, tag=7):
+    """In the order of the rows; and which part of how many the worker has."""
+
+    shard: U16
+    shards: U16
+    mailboxes: list[Pending]
+
+
 AdminRequest = (
     ListAccounts
     | GetTotals
@@ -177,8 +202,9 @@ AdminRequest = (
     | GetExpiry
     | SetDisabled
     | UsersChanged
+    | GetMailboxes
 )
-AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed | Expiry
+AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed | Expiry | Mailboxes
 
 _requests: Final[msgspec.msgpack.Decoder[AdminRequest]] = msgspec.msgpack.Decoder(AdminRequest)
 _answers: Final[msgspec.msgpack.Decoder[AdminAnswer]] = msgspec.msgpack.Decoder(AdminAnswer)

@@ -26,10 +26,13 @@ from common.storage_protocol.administration import (
     Expiry,
     GetBackup,
     GetExpiry,
+    GetMailboxes,
     GetTotals,
     ListAccounts,
+    Mailboxes,
     NotDone,
     Obeyed,
+    Pending,
     SetDisabled,
     SetLogLevel,
     Totals,
@@ -81,7 +84,13 @@ class Administration:
             return NotDone("the storage worker failed at it, which is a bug: see its log")
 
     def _done(self, request: AdminRequest, now_ms: int) -> AdminAnswer:
+        _server_id, _generation, shard, shards = self._engine.identity
+        if shard and isinstance(request, ListAccounts | SetDisabled):
+            return NotDone(f"this worker has shard {shard} of {shards}, and users are with the worker of shard 0")
         match request:
+            case GetMailboxes(rows):
+                pending = self._engine.mailboxes.pending
+                return Mailboxes(shard, shards, [Pending(*pending(row)) for row in rows])
             case ListAccounts(after):
                 return self._accounts(after)
             case GetTotals():

@@ -4,6 +4,7 @@ them, while programs are killed.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -216,6 +217,52 @@ def test_people_talk_by_the_console(make: Callable[[int], ShardedServer], open_c
     server.await_ready()
     assert alice.choose("150", "bob", "after a kill").endswith("Sent to bob.\n")
     assert "after a kill" in bob.choose("140")
+
+
+def test_what_an_operator_sees_of_all_shards(
+    make: Callable[[int], ShardedServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = make(2)
+    server.start()
+    zero, one = people(server)
+    with Caller(server.ports[0]) as caller:
+        for recipient, count in ((zero, 1), (one, 2)):
+            for _ in range(count):
+                caller.send(zero.client_id, recipient.client_id, b"12345")
+    first, second = map(str, server.data_folders())
+
+    def asked(*words: str) -> tuple[int, list[dict[str, object]], str]:
+        capsys.readouterr()
+        code = admin.main([*words, "--json"])
+        said = capsys.readouterr()
+        return code, [json.loads(line) for line in said.out.splitlines()], said.err
+
+    code, lines, _ = asked("--data-folder", first, "users", "--worker", second)
+    assert code == 0
+    found = {line["name"]: (line["waiting"], line["bytes"]) for line in lines}
+    assert (found[zero.name], found[one.name]) == ((1, 5), (2, 10))
+    code, [stats], _ = asked("--data-folder", first, "stats", "--worker", second)
+    assert (code, stats["users"], stats["waiting"], stats["bytes"]) == (0, len(lines), 3, 15)
+    for words, sentence in (
+        (("--data-folder", second, "users", "--worker", first), "users are with the worker of shard 0"),
+        (("--data-folder", second, "stats", "--worker", first), "named for shard 0 of 2 has shard 1 of 2"),
+        (("--data-folder", second, "disable", zero.name), "users are with the worker of shard 0"),
+    ):
+        code, _, error = asked(*words)
+        assert code == 1
+        assert sentence in error
+    assert asked("--data-folder", first, "disable", zero.name)[0] == 0
+
+    def refused() -> bool:
+        with Caller(server.ports[0]) as caller:
+            caller.hello()
+            try:
+                caller.send(zero.client_id, one.client_id, b"disabled")
+            except Refused as answer:
+                return answer.reason == RefusalReason.DISABLED
+            return False
+
+    wait_until(refused, "what the operator did, at another shard")
 
 
 def test_workers_in_another_order_are_refused(make: Callable[[int], ShardedServer]) -> None:

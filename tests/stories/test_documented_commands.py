@@ -254,6 +254,14 @@ ELSEWHERE: Final = {
         "tests/storage_worker/test_admin_store.py",
         'run("new-generation", url)',
     ),
+    "messageu-admin store create --store URL --shard 0/4": (
+        "tests/storage_worker/test_admin_store.py",
+        'run("create", url, "--shard", "0/2")',
+    ),
+    "messageu-admin store new-generation --store URL --shard 0/4": (
+        "tests/storage_worker/test_admin_store.py",
+        'run("new-generation", url, "--shard", "1/2")',
+    ),
     "messageu-admin link-key worker": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key gateway": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key allow KEY NAME": ("tests/storage_worker/test_admin_link_key.py", '"allow", KEY'),

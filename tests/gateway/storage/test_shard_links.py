@@ -54,6 +54,7 @@ from common.storage_protocol.operations import (
     TellOthers,
 )
 from common.values import ClientId, PublicKey, RefusalReason, Username
+from gateway import metrics
 from gateway.errors import WrongWorker
 from gateway.settings import Settings
 from gateway.storage.shard_links import REFUSE_AFTER
@@ -333,6 +334,24 @@ def test_news_of_a_worker_concern_its_own_users(gate: Gate) -> None:
     storage.bind()
     gate.peer().send(SendRequest(ANNA, DORA, 3, b"a batch, whose answer names the new worker"))
     gate.turn_until(lambda: places(gate, Fetch) == [1, 3, 3, 3])
+
+
+def test_numbers_of_each_worker(gate: Gate) -> None:
+    gate.storages[1].die()
+    gate.turns()
+    gate.peer().send(SendRequest(ANNA, BERT, 3, b"to one who is away"))
+    gate.turns()
+    gate.pass_time(2 * REFUSE_AFTER)
+    series = {one.name.removeprefix("messageu_gateway_shard_"): one for one in metrics.series_of(gate.context)}
+    assert series["joined"].read() == {"0": 1, "1": 0, "2": 1, "3": 1}
+    assert series["unsent"].read() == {"0": 0, "1": 1, "2": 0, "3": 0}
+    assert series["in_flight_bytes"].read() == dict.fromkeys("0123", 0)
+    assert series["batches"].read() == dict.fromkeys("0123", 0)
+    page_ = (Path(__file__).resolve().parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    for one in series.values():
+        total = "_total" if one.kind == "counter" else ""
+        label = "" if one.label is None else f", by `{one.label}`"
+        assert f"| `{one.name}{total}` | {one.kind}{label}. {one.text} |" in page_
 
 
 def test_orders_of_any_worker_are_obeyed(gate: Gate) -> None:
