@@ -182,8 +182,11 @@ class Run:
         descriptor = self._process.stdout.fileno()
         deadline = time.monotonic() + seconds
         line = b""
+        # Its number may be above 1,023, behind those of the connections that were handed over.
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
-            readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            readable = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
             data = os.read(descriptor, 1 << 16) if readable else b""
             if not data:
                 break

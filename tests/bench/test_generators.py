@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -390,6 +391,21 @@ def test_without_a_server_there_is_no_run(generator: Generator) -> None:
         port = server.port
     with pytest.raises(GeneratorFailed, match=r"did not open its connections: .*refused"):
         Run(generator, send_plan(port))
+
+
+def test_a_starter_with_many_open_files_hears_its_generator(generator: Generator) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard == resource.RLIM_INFINITY else min(4096, hard), hard))
+    opened = []
+    try:
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        with ScriptedServer() as server:
+            report = run_plan(generator, send_plan(server.port))
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (report.acknowledged, report.errors) == (200, 0)
 
 
 def test_a_generator_that_is_not_started_ends_with_its_run(generator: Generator) -> None:

@@ -3,7 +3,8 @@ fetched.
 
 Owns: the table `sent_token`, and in memory what of it is only in the journal.
 Promises: the newest 1,024 tokens of a sender are kept, for at most 7 days; the clean-up per
-transaction is bounded.
+transaction is bounded. What is remembered of the table is bounded: 4 KiB for each of a thousand
+senders.
 Exposure: tokens are chosen by strangers, each for themselves: they are scoped to their sender.
 """
 
@@ -16,6 +17,9 @@ from storage_worker.engine.sqlite.database import Database
 TOKENS_PER_SENDER: Final = 1024
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
 _EXPIRED_PER_WRITE: Final = 64
+SENDERS_KEPT: Final = 1000
+_MARKS: Final = 1 << 15
+"""Bits of a sender's marks. 1,024 random tokens set 3 % of them."""
 
 
 class SentTokens:
@@ -25,11 +29,16 @@ class SentTokens:
         self._database = database
         self._new: dict[tuple[int, bytes], TokenUsed] = {}
         self._new_of_sender: dict[int, list[int]] = {}
+        self._marks: dict[int, bytearray | None] = {}
+        """A bit for each token that the table may have of a sender; None: the sender has asked
+        once. The sender who came first goes first.
+        """
 
     def forget(self) -> None:
         """Return to the state of the database."""
         self._new.clear()
         self._new_of_sender.clear()
+        self._marks.clear()
 
     def replay(self, record: Record) -> None:
         """Apply a turn's record again."""
@@ -44,6 +53,8 @@ class SentTokens:
         sent = self._new.get((sender, token))
         if sent is not None:
             newer = len(new) - bisect_right(new, sent.sequence)
+        elif not self._may_have(sender, token):
+            return None
         else:
             found = self._database.find("SELECT * FROM sent_token WHERE sender = ? AND token = ?", (sender, token))
             if found is None:
@@ -57,6 +68,23 @@ class SentTokens:
                 )[0]
         return sent if newer < TOKENS_PER_SENDER and now_ms - sent.accepted_at <= TOKEN_LIFE_MS else None
 
+    def _may_have(self, sender: int, token: bytes) -> bool:
+        """Whether the table may have this token. Nearly always it has not, and says so without a
+        look into it.
+        """
+        marks = self._marks.get(sender)
+        if marks is None:
+            if sender not in self._marks:
+                # Who sends one message need not have all tokens read.
+                if len(self._marks) >= SENDERS_KEPT:
+                    del self._marks[next(iter(self._marks))]
+                self._marks[sender] = None
+                return True
+            marks = self._marks[sender] = bytearray(_MARKS // 8)
+            for (known,) in self._database.execute("SELECT token FROM sent_token WHERE sender = ?", (sender,)):
+                _set_mark(marks, known)
+        return _has_mark(marks, token)
+
     def add(self, used: TokenUsed) -> None:
         """Remember a token that `find` did not know."""
         self._new[used.sender, used.token] = used
@@ -69,9 +97,8 @@ class SentTokens:
         if not self._new:
             return
         # A token whose time was over may be there once more.
-        self._database.execute_many(
-            "DELETE FROM sent_token WHERE sender = ? AND token = ?", [(sender, token) for sender, token in self._new]
-        )
+        there = [one for one in self._new if (marks := self._marks.get(one[0])) is None or _has_mark(marks, one[1])]
+        self._database.execute_many("DELETE FROM sent_token WHERE sender = ? AND token = ?", there)
         self._database.execute_many(
             "INSERT INTO sent_token VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
@@ -89,7 +116,12 @@ class SentTokens:
 
     def written(self) -> None:
         """That transaction is on disk."""
-        self.forget()
+        for sender, token in self._new:
+            marks = self._marks.get(sender)
+            if marks is not None:
+                _set_mark(marks, token)
+        self._new.clear()
+        self._new_of_sender.clear()
 
     def _clear_expired(self, now_ms: int, limit: int) -> None:
         """At most `limit` of the oldest; sequences grow with time, so the search ends at
@@ -105,3 +137,18 @@ class SentTokens:
             last = sequence
         if last:
             self._database.execute("DELETE FROM sent_token WHERE sequence <= ?", (last,))
+
+
+def _mark(token: bytes) -> int:
+    """Which bit stands for a token: well-meaning senders choose them at random."""
+    return (token[0] | token[1] << 8) % _MARKS
+
+
+def _has_mark(marks: bytearray, token: bytes) -> bool:
+    mark = _mark(token)
+    return bool(marks[mark >> 3] >> (mark & 7) & 1)
+
+
+def _set_mark(marks: bytearray, token: bytes) -> None:
+    mark = _mark(token)
+    marks[mark >> 3] |= 1 << (mark & 7)

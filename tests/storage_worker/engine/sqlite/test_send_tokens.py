@@ -1,11 +1,17 @@
 """Tokens of senders: how many and how long, in memory, in the table, and in both at once."""
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import apsw
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage_worker.engine.records import MailRemoved, TokenUsed
+from storage_worker.engine.sqlite import send_tokens
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER, SentTokens
 
@@ -139,3 +145,83 @@ def test_a_record_of_the_journal_is_done_again_where_it_is_a_token(tokens: SentT
     tokens.replay(MailRemoved(ALICE, 1, 2))
     tokens.replay(used(3))
     assert tokens.find(ALICE, token(3), NOW) == used(3)
+
+
+# --- what the table may have
+# ----------------------------------------------------------------------------------------------
+
+
+def watched(database: Database) -> list[str]:
+    """The statements that are run from now on."""
+    statements: list[str] = []
+    database.connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: statements.append(event["sql"]))
+    return statements
+
+
+def test_a_sender_of_many_new_tokens_costs_no_look_for_each(database: Database, tokens: SentTokens) -> None:
+    statements = watched(database)
+    for sequence in range(1, 101):
+        fresh = os.urandom(16)
+        assert tokens.find(ALICE, fresh, NOW) is None
+        tokens.add(used(sequence, token=fresh))
+    assert len(statements) <= 10, "one at first, one for all that the table has, and a few whose bits are shared"
+    statements.clear()
+    write(database, tokens)
+    assert sum(sql.startswith("DELETE FROM sent_token WHERE sender = ? AND token = ?") for sql in statements) <= 10
+
+
+def test_whoever_sends_once_has_one_token_looked_up(database: Database, tokens: SentTokens) -> None:
+    statements = watched(database)
+    for sender in range(50):
+        assert tokens.find(sender, os.urandom(16), NOW) is None
+    assert len(statements) == 50
+    assert all("token = ?" in sql for sql in statements)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("send"), st.integers(1, 4), st.integers(0, 9)),
+            st.tuples(st.just("write"), st.just(0), st.just(0)),
+            st.tuples(st.just("forget"), st.just(0), st.just(0)),
+            st.tuples(st.just("undo"), st.just(0), st.just(0)),
+        ),
+        max_size=40,
+    ),
+)
+def test_what_is_found_does_not_depend_on_what_is_remembered(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    """Senders come and go, of whom two are remembered, beside one that looks everything up."""
+    database = Database(tmp_path_factory.mktemp("store") / "mail.db", synchronous="OFF")
+    model: dict[tuple[int, bytes], TokenUsed] = {}
+    written: dict[tuple[int, bytes], TokenUsed] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(send_tokens, "SENDERS_KEPT", 2)
+        tokens = SentTokens(database)
+        for sequence, (step, sender, number) in enumerate(steps, start=1):
+            name = number.to_bytes(1, "big") * 16
+            match step:
+                case "send":
+                    assert tokens.find(sender, name, NOW) == model.get((sender, name))
+                    if (sender, name) not in model:
+                        model[sender, name] = used(sequence, sender, token=name)
+                        tokens.add(model[sender, name])
+                case "write":
+                    write(database, tokens)
+                    written = dict(model)
+                case "forget":
+                    tokens.forget()
+                    model = dict(written)
+                case _:
+                    with suppress(ZeroDivisionError), database.transaction():
+                        tokens.write(NOW)
+                        raise ZeroDivisionError
+                    tokens.forget()
+                    model = dict(written)
+        for sender in range(1, 5):
+            for number in range(10):
+                name = number.to_bytes(1, "big") * 16
+                assert tokens.find(sender, name, NOW) == model.get((sender, name))
+    database.abandon()
