@@ -11,6 +11,7 @@ Source: docs/suite-1.md, "Olm".
 """
 
 import base64
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol, cast
 
@@ -72,9 +73,12 @@ def identity_of(account: Account) -> Identity:
     return Identity(_raw(opened.ed25519_key.to_base64()), opened.curve25519_key.to_bytes())
 
 
-def sign(account: Account, message: bytes) -> bytes:
-    """Sign with an account's ed25519 key: 64 bytes."""
-    return _raw(_account(account).sign(message).to_base64())
+def signer(account: Account) -> Callable[[bytes], bytes]:
+    """Return what signs with an account's ed25519 key: 64 bytes each. To read an account with
+    thousands of one-time keys takes tens of milliseconds, and is done once.
+    """
+    opened = _account(account)
+    return lambda message: _raw(opened.sign(message).to_base64())
 
 
 def with_fallback_key(account: Account) -> tuple[Account, bytes]:

@@ -143,10 +143,7 @@ def prepare_publication(
     if keys.forget or keys.kept is None or keys.kept < ONE_TIME_LOW:
         account, one_time_keys = olm.with_one_time_keys(keys.account, ONE_TIME_BATCH)
         keys = keys._replace(account=account)
-
-    def sign(message: bytes) -> bytes:
-        return olm.sign(keys.account, message)
-
+    sign = olm.signer(keys.account)
     bundle = bundles.made_bundle(client_id, Bundle(keys.identity, keys.outer[-1].public, keys.fallback), sign)
     signed = tuple(bundles.made_one_time_key(client_id, key, sign) for key in one_time_keys)
     return keys, Publication(FORGET if keys.forget else 0, bundle, signed)

@@ -299,7 +299,7 @@ def claims() -> Iterator[Vectors]:
 
     def signed(valid_until: int = good.valid_until, public: bytes = good.public) -> bytes:
         bundle = Bundle(keys.identity, OuterKey(7, valid_until, public), keys.fallback)
-        return bundles.made_bundle(ALICE, bundle, lambda message: olm.sign(keys.account, message))
+        return bundles.made_bundle(ALICE, bundle, olm.signer(keys.account))
 
     def case(
         name: str,

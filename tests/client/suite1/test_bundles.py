@@ -40,7 +40,7 @@ def signed(*, valid_until: int = NOW, public: bytes | None = None) -> bytes:
     keys = HOME.keys
     outer_key = OuterKey(1, valid_until, keys.outer[-1].public.public if public is None else public)
     bundle = Bundle(keys.identity, outer_key, keys.fallback)
-    return bundles.made_bundle(ALICE, bundle, lambda message: olm.sign(keys.account, message))
+    return bundles.made_bundle(ALICE, bundle, olm.signer(keys.account))
 
 
 def test_a_claim_has_what_was_published() -> None:

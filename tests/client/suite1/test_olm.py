@@ -21,7 +21,7 @@ def pair() -> tuple[str, str, OlmSession]:
 
 def test_a_signature_is_ed25519() -> None:
     account = olm.new_account()
-    Ed25519PublicKey.from_public_bytes(olm.identity_of(account).ed25519).verify(olm.sign(account, b"x"), b"x")
+    Ed25519PublicKey.from_public_bytes(olm.identity_of(account).ed25519).verify(olm.signer(account)(b"x"), b"x")
 
 
 def test_keys_are_handed_out_once() -> None:
@@ -94,4 +94,4 @@ def test_a_pickle_that_was_altered_in_the_home_is_named() -> None:
             olm.encrypt(session._replace(pickle=broken), b"hello")
     for broken in ("", alice[:-4], session.pickle):
         with pytest.raises(StoreUnusable):
-            olm.sign(broken, b"hello")
+            olm.signer(broken)
