@@ -226,7 +226,7 @@ class Keys(Protocol):
     """What users have published, by rows."""
 
     def find(self, user: int) -> PublishedKeys | None:
-        """What this user has published; None for nothing, and where it was removed."""
+        """What this user has published; None for nothing, without a bundle where it was removed."""
 
 
 class Blobs(Protocol):

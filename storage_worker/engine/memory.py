@@ -536,7 +536,7 @@ class MemoryEngine:
                 state.sequence = sequence
             case SenderBlocked(user, sender, blocked):
                 (state.blocks.add if blocked else state.blocks.discard)((user, sender))
-            case KeysPublished(user, generation, bundle, digest, dropped, added):
+            case KeysPublished(user, generation, bundle, digest, dropped, added, _follows):
                 before = state.keys.get(user)
                 kept = b"" if before is None else before.one_time_keys[dropped * ONE_TIME_KEY_SIZE :]
                 state.keys[user] = PublishedKeys(bundle, digest, generation, kept + added)

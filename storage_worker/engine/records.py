@@ -159,7 +159,8 @@ class SenderBlocked(_RecordBase, frozen=True, tag=12):
 class KeysPublished(_RecordBase, frozen=True, tag=13):
     """The user of row `user` has this bundle. Of their one-time keys the first `dropped` are
     forgotten, and `added` are behind the others. `digest`: the SHA-256 of the publication;
-    `generation`: that of the store, without which the one-time keys are worth nothing.
+    `generation`: that of the store, without which the one-time keys are worth nothing. `follows`:
+    the digest of what there was before, empty for nothing.
     """
 
     user: int
@@ -168,6 +169,7 @@ class KeysPublished(_RecordBase, frozen=True, tag=13):
     digest: bytes
     dropped: int
     added: bytes
+    follows: bytes
 
 
 class OneTimeKeyClaimed(_RecordBase, frozen=True, tag=14):

@@ -21,8 +21,9 @@ class KeyState(IntEnum):
 
 
 class PublishedKeys(NamedTuple):
-    """What a user has published. `digest`: the SHA-256 of the last publication; `one_time_keys`:
-    one behind the other, the oldest first, of the store's `generation`.
+    """What a user has published. `bundle`: empty where it was removed. `digest`: names the last
+    publication, or the removal; `one_time_keys`: one behind the other, the oldest first, of the
+    store's `generation`.
     """
 
     bundle: bytes

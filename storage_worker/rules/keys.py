@@ -76,7 +76,9 @@ class KeyRules:
                 added.append(key)
         most = max(0, len(kept) + len(added) - MOST_KEPT)
         self._engine.apply(
-            KeysPublished(user.row, generation, request.bundle, digest, len(dropped) + most, b"".join(added))
+            KeysPublished(
+                user.row, generation, request.bundle, digest, len(dropped) + most, b"".join(added), before.digest
+            )
         )
         self._admission.accepted_bytes += len(request.bundle) + len(request.one_time_keys)
         return KeysKept(len(kept) + len(added) - most)
@@ -92,7 +94,7 @@ class KeyRules:
         if subject is None:
             return RECIPIENT_UNKNOWN
         found = self._keys.find(subject.row) if subject.takes_sealed else None
-        if found is None:
+        if found is None or not found.bundle:
             return NO_KEYS
         # What makes the turn larger waits until there is room; the bundle alone changes nothing.
         if not request.one_time or self._admission.level or not found.count(self._engine.identity.generation):

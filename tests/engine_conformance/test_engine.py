@@ -361,7 +361,7 @@ class TestKeys:
         generation = store.engine.identity.generation
         assert store.engine.keys.find(alice) is None
         assert found(store.engine, ALICE).keys is KeyState.NEVER
-        decide(store.engine, KeysPublished(alice, generation, b"first", b"d" * 32, 0, one_time(1, 2, 3)))
+        decide(store.engine, KeysPublished(alice, generation, b"first", b"d" * 32, 0, one_time(1, 2, 3), b""))
         assert found(store.engine, ALICE).keys is KeyState.KEPT
         decide(store.engine, OneTimeKeyClaimed(alice))
         maybe_restart(store, restart)
@@ -370,9 +370,9 @@ class TestKeys:
         assert found(store.engine, BOB).keys is KeyState.NEVER
         decide(
             store.engine,
-            KeysPublished(alice, generation, b"second", b"e" * 32, 1, one_time(4, 5)),
+            KeysPublished(alice, generation, b"second", b"e" * 32, 1, one_time(4, 5), b"d" * 32),
             OneTimeKeyClaimed(alice),
-            KeysPublished(bob, generation, b"bob's", b"f" * 32, 0, b""),
+            KeysPublished(bob, generation, b"bob's", b"f" * 32, 0, b"", b""),
         )
         maybe_restart(store, restart)
         assert store.engine.keys.find(alice) == PublishedKeys(b"second", b"e" * 32, generation, one_time(4, 5))
@@ -387,8 +387,8 @@ class TestKeys:
         generation = store.engine.identity.generation
         decide(
             store.engine,
-            KeysPublished(alice, generation, b"first", b"d" * 32, 0, one_time(1, 2, 3)),
-            KeysPublished(bob, generation - 1, b"old", b"d" * 32, 0, one_time(1, 2)),
+            KeysPublished(alice, generation, b"first", b"d" * 32, 0, one_time(1, 2, 3), b""),
+            KeysPublished(bob, generation - 1, b"old", b"d" * 32, 0, one_time(1, 2), b""),
             OneTimeKeyClaimed(alice),
         )
 
@@ -412,7 +412,7 @@ class TestKeys:
         alice, bob = register(store.engine)
         generation = store.engine.identity.generation
         for user in (alice, bob):
-            decide(store.engine, KeysPublished(user, generation, b"bundle", b"d" * 32, 0, one_time(1)))
+            decide(store.engine, KeysPublished(user, generation, b"bundle", b"d" * 32, 0, one_time(1), b""))
         decide(store.engine, UserDeleted(alice))
         for step in range(5):
             store.engine.maintain(NOW + 10_000 * step)
@@ -423,11 +423,11 @@ class TestKeys:
     def test_a_turn_that_fails_leaves_none(self, store: Store) -> None:
         alice, bob = register(store.engine)
         generation = store.engine.identity.generation
-        decide(store.engine, KeysPublished(alice, generation, b"bundle", b"d" * 32, 0, one_time(1, 2)))
+        decide(store.engine, KeysPublished(alice, generation, b"bundle", b"d" * 32, 0, one_time(1, 2), b""))
         before = store.engine.keys.find(alice)
         with pytest.raises(Undone), turn(store.engine):
             store.engine.apply(OneTimeKeyClaimed(alice))
-            store.engine.apply(KeysPublished(bob, generation, b"bundle", b"d" * 32, 0, one_time(1, 2)))
+            store.engine.apply(KeysPublished(bob, generation, b"bundle", b"d" * 32, 0, one_time(1, 2), b""))
             raise Undone
         assert store.engine.keys.find(alice) == before
         assert store.engine.keys.find(bob) is None

@@ -18,15 +18,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
+    ClaimKey,
     CommitUpload,
     Done,
     Fetch,
     Fetched,
+    KeyClaimed,
+    KeysKept,
     ListUsers,
     MarkAuthenticated,
     Operation,
     Outcome,
     Page,
+    PublishKeys,
     Pull,
     Pulled,
     PullPage,
@@ -82,6 +86,9 @@ class User:
         self.mailbox: dict[int, tuple[bytes, int, bytes, bool]] = {}
         self.sent: dict[bytes, tuple[bytes, int, bytes, int]] = {}
         self.blocked: set[bytes] = set()
+        self.bundle = b""
+        self.one_time: list[bytes] = []
+        self.publication: PublishKeys | None = None
 
 
 class Lease(NamedTuple):
@@ -188,13 +195,15 @@ class WorkerMachine(RuleBasedStateMachine):
             return Refused(Reason.PROOF_NEEDED)
         if receiver is None:
             return Refused(Reason.RECIPIENT_UNKNOWN)
-        if kind == 9:
+        if kind == 9 or (kind == 5 and token is None):
             return Refused(Reason.MALFORMED)
         if len(content) > 299_999:
             return Refused(Reason.TOO_LARGE)
         if token in sender.sent:
             *same, sequence = sender.sent[token]
             return Stored(sequence) if same == [receiver.client_id, kind, content] else Refused(Reason.TOKEN_REUSED)
+        if kind == 5 and not (receiver.bundle and receiver.must_authenticate):
+            return Refused(Reason.NO_KEYS)
         refused = no_room(sender, receiver)
         if refused:
             return refused
@@ -207,7 +216,7 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(
         sends=st.lists(
-            st.tuples(people, people, st.booleans(), st.sampled_from([1, 3, 9]), contents, tokens),
+            st.tuples(people, people, st.booleans(), st.sampled_from([1, 3, 5, 5, 9]), contents, tokens),
             min_size=1,
             max_size=5,
         )
@@ -268,6 +277,44 @@ class WorkerMachine(RuleBasedStateMachine):
         assert user
         (user.blocked.add if blocked else user.blocked.discard)(self.id_of(sender))
 
+    @rule(
+        person=people,
+        authenticated=st.sampled_from([True, True, False]),
+        forget=st.booleans(),
+        bundle=st.sampled_from([b"one", b"two"]),
+        numbers=st.lists(st.integers(0, 9), max_size=4),
+    )
+    def publish(self, person: int, authenticated: bool, forget: bool, bundle: bytes, numbers: list[int]) -> None:
+        keys = [bytes([number]) * 96 for number in numbers]
+        request = PublishKeys(self.id_of(person), authenticated, forget, bundle, b"".join(keys))
+        [outcome] = self.ask(request)
+        refusal = self.name_refusal(person, authenticated) or (None if authenticated else Refused(Reason.PROOF_NEEDED))
+        if refusal:
+            assert outcome == refusal
+            return
+        user = self.user(person)
+        assert user
+        asks_alone = not forget and not keys and user.bundle == bundle
+        if not asks_alone and request != user.publication:
+            user.bundle, user.publication = bundle, request
+            user.one_time = list(dict.fromkeys([*([] if forget else user.one_time), *keys]))
+        assert outcome == KeysKept(len(user.one_time))
+
+    @rule(person=people, subject=people, authenticated=st.sampled_from([True, True, False]), one_time=st.booleans())
+    def claim(self, person: int, subject: int, authenticated: bool, one_time: bool) -> None:
+        [outcome] = self.ask(ClaimKey(self.id_of(person), authenticated, self.id_of(subject), one_time))
+        refusal = self.name_refusal(person, authenticated) or (None if authenticated else Refused(Reason.PROOF_NEEDED))
+        user = self.user(subject)
+        if refusal is None and user is None:
+            refusal = Refused(Reason.RECIPIENT_UNKNOWN)
+        if refusal or user is None:
+            assert outcome == refusal
+        elif not (user.bundle and user.must_authenticate):
+            assert outcome == Refused(Reason.NO_KEYS)
+        else:
+            given = user.one_time.pop(0) if one_time and user.one_time else b""
+            assert outcome == KeyClaimed(user.bundle, given)
+
     @rule(person=people, authenticated=st.booleans(), max_bytes=st.sampled_from([0, 60, 100_000, END]))
     def fetch(self, person: int, authenticated: bool, max_bytes: int) -> None:
         number = next(self.numbers)
@@ -281,7 +328,11 @@ class WorkerMachine(RuleBasedStateMachine):
         hidden = [lease for lease in self.leases.values() if lease.user is user]
         expected: list[int] = []
         total = 0
-        for sequence, (_, _, content, _) in sorted(user.mailbox.items()):
+        for sequence, (_, kind, content, _) in sorted(user.mailbox.items()):
+            if kind == 5:
+                if expected:
+                    break
+                continue
             if any(lease.first <= sequence <= lease.last for lease in hidden):
                 if expected:
                     break

@@ -31,7 +31,7 @@ class Keys:
         self._taken: dict[int, PublishedKeys] = {}
 
     def find(self, user: int) -> PublishedKeys | None:
-        """What this user has published; None for nothing, and where it was removed."""
+        """What this user has published; None for nothing, without a bundle where it was removed."""
         found = self.unwritten.get(user)
         if found is None:
             row = self._database.find(statements.FIND_KEYS, user)
@@ -67,13 +67,13 @@ class Keys:
     def replay(self, record: Record) -> None:
         """Apply a turn's record, for the first time or again."""
         match record:
-            case KeysPublished(user, generation, bundle, digest, dropped, added):
+            case KeysPublished(user, generation, bundle, digest, dropped, added, _follows):
                 before = self.find(user)
                 kept = b"" if before is None else before.one_time_keys[dropped * ONE_TIME_KEY_SIZE :]
                 self.unwritten[user] = PublishedKeys(bundle, digest, generation, kept + added)
             case OneTimeKeyClaimed(user):
                 found = self.find(user)
-                if found is not None:
+                if found is not None and found.bundle:
                     self.unwritten[user] = found._replace(one_time_keys=found.one_time_keys[ONE_TIME_KEY_SIZE:])
             case _:
                 pass

@@ -222,7 +222,7 @@ DROP_BLOCKS: Final = (
 FORGET_BLOCKS: Final = "DELETE FROM block WHERE account = $1 OR sender = $1"
 
 FIND_KEYS: Final = (
-    "SELECT bundle, digest, generation, one_time FROM published_key WHERE account = $1 AND bundle IS NOT NULL"
+    "SELECT coalesce(bundle, ''::bytea), digest, generation, one_time FROM published_key WHERE account = $1"
 )
 WRITE_KEYS: Final = (
     "INSERT INTO published_key (account, generation, digest, bundle, one_time) "

@@ -211,7 +211,7 @@ class CommitLog:
             or self._queue.unflushed_messages >= MOST_UNFLUSHED_MESSAGES
             or self._queue.has_dead_bodies
             or self._users.has_news
-            or self._keys.is_due(now_ms - since)
+            or self._keys.is_due
             or not 0 <= now_ms - since < FLUSH_AFTER_MS
         )
 

@@ -193,6 +193,7 @@ class SqliteEngine:
         if version != self._data_version:
             # An admin command changed the database: what is remembered of users may be wrong.
             self._data_version = version
+            self.keys.look_again()
             self.users.look_again()
             self._deleted.look_again()
 

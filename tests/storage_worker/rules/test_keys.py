@@ -27,7 +27,6 @@ from common.values import RefusalReason as Reason
 from storage_worker.admin import unprove
 from storage_worker.admin_accounts import re_key
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.published_keys import NEWS_WAIT_MS
 from storage_worker.engine.sqlite.store_identity import GenerationFile, new_generation
 from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fetch
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces
@@ -102,16 +101,31 @@ class TestWhoMay:
         gateway.ask(MarkAuthenticated(bob))
         assert claim(gateway, alice, bob) == keys(1)
 
-    def test_who_gets_another_key_has_none(self, worker: SqliteWorker, gateway: Gateway, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("flushed", ["", "registered", "published", "claimed"])
+    @pytest.mark.parametrize("then", ["goes on", "flushes", "is killed", "ends"])
+    def test_who_gets_another_key_has_none(self, open_worker: Open, tmp_path: Path, flushed: str, then: str) -> None:
+        """Whatever of it the journal alone has, and whatever the worker does next."""
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = two(gateway)
+        if flushed == "registered":
+            worker.flush()
         publish(gateway, bob, 1, 2)
+        if flushed == "published":
+            worker.flush()
         assert claim(gateway, alice, bob) == keys(1)
         gateway.one(StoreMessage(alice, True, bob, 5, b"sealed", TOKEN))
-        worker.now_ms += NEWS_WAIT_MS
-        worker.processor.maintain(worker.now_ms)
+        if flushed == "claimed":
+            worker.flush()
         (tmp_path / "key").write_bytes(RSA_KEY)
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
             assert re_key(beside, "bob", tmp_path / "key", print, 0, as_json=False) == 0
+        if then == "flushes":
+            worker.flush()
+        elif then != "goes on":
+            (worker.kill if then == "is killed" else worker.close)()
+            worker = open_worker()
+            gateway = Gateway(worker)
         assert gateway.refused(ClaimKey(alice, True, bob, True)) is Reason.NO_KEYS
         # What came before stays where it was, and out of a 604.
         assert fetch(gateway, bob, authenticated=True).count == 0
