@@ -124,7 +124,7 @@ def test_an_upload_whose_user_is_deleted_is_refused_and_given_up(gate: Gate, ste
     peer = gate.peer()
     peer.send(UPLOAD)
     assert peer.response() == (9000, b"")
-    assert len(gate.storage.asked(AbortUpload)) == 1, "the worker remembers it until then"
+    gate.turn_until(lambda: len(gate.storage.asked(AbortUpload)) == 1)  # The worker remembers it until then.
 
 
 def test_an_upload_whose_end_came_before_its_turn(gate: Gate) -> None:
