@@ -1,7 +1,7 @@
 """The command `scripts/admin`, and its subcommands unprove, check, recover-journal and
 new-generation. The others are in `storage_worker.admin_numbers`, `storage_worker.admin_accounts`,
-`storage_worker.admin_backup`, `storage_worker.admin_link_key`, `storage_worker.admin_orders`,
-`storage_worker.admin_store` and `storage_worker.admin_tls`.
+`storage_worker.admin_backup`, `storage_worker.admin_link_key`, `storage_worker.admin_move`,
+`storage_worker.admin_orders`, `storage_worker.admin_store` and `storage_worker.admin_tls`.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
@@ -40,6 +40,7 @@ from storage_worker import (
     admin_accounts,
     admin_backup,
     admin_link_key,
+    admin_move,
     admin_numbers,
     admin_orders,
     admin_store,
@@ -368,6 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     admin_accounts.add_commands(commands)
     admin_tls.add_commands(commands)
     admin_store.add_commands(commands)
+    admin_move.add_commands(commands)
     admin_link_key.add_commands(commands)
     for command in commands.choices.values():
         # It may be behind the command too; what precedes it is kept.
@@ -387,9 +389,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Names are beyond ASCII. `\xeb` is printed where the output has no such letter.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if settings.command == "store":
-            # It is in no data folder.
-            code = admin_store.run(settings, _say)
+        if settings.command in {"store", "move"}:
+            # They name the store themselves.
+            run = admin_store.run if settings.command == "store" else admin_move.run
+            code = run(settings, _say)
             _printed()
             return code
         if settings.command == "link-key":

@@ -32,6 +32,9 @@ ELSEWHERE = {
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/postgres/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/postgres/users.py": ("tests/engine_conformance/test_engine.py", "a part of an engine"),
+    "storage_worker/engine/sqlite/moving.py": ("tests/storage_worker/test_admin_move.py", "one end of a move"),
+    "storage_worker/engine/postgres/moving.py": ("tests/storage_worker/test_admin_move.py", "one end of a move"),
+    "storage_worker/engine/paged/moving.py": ("tests/storage_worker/test_admin_move.py", "between both ends"),
     "storage_worker/engine/values.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),
 }

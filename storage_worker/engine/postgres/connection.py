@@ -116,6 +116,10 @@ class Connection:
         if self.setting("synchronous_commit") not in {"on", "remote_apply"}:
             self.rows("SELECT set_config('synchronous_commit', 'on', false)")
 
+    def let_transactions_wait(self) -> None:
+        """The transactions of this connection may stay open without a statement for long."""
+        self.rows("SELECT set_config('idle_in_transaction_session_timeout', '0', false)")
+
     def setting(self, name: str) -> str:
         """A setting of the server, as this connection has it; empty where it knows none."""
         [(value,)] = self.rows("SELECT coalesce(current_setting($1, true), '')", name)

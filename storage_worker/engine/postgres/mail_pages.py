@@ -185,15 +185,19 @@ class MailPages:
 
     def altered(self) -> Iterator[str]:
         """Read every page: a sentence for each that is not as it was written."""
+        for page, checksum in self.all():
+            if checksum != checksum_of(page):
+                yield (
+                    f"a page of the mailbox of {self.owner(page.recipient)} is altered: {page.messages} messages, "
+                    f"{page.first} to {page.last}"
+                )
+
+    def all(self) -> Iterator[tuple[NewPage, int]]:
+        """Every page with its checksum, by mailbox and in order."""
         place: tuple[int, int] = (0, 0)
         while rows := self._database.rows(statements.PAGES, *place, _READ_AT_ONCE):
             for *columns, checksum in rows:
-                page = NewPage(*columns)
-                if checksum != checksum_of(page):
-                    yield (
-                        f"a page of the mailbox of {self.owner(page.recipient)} is altered: {page.messages} messages, "
-                        f"{page.first} to {page.last}"
-                    )
+                yield NewPage(*columns), checksum
             place = rows[-1][:2]
 
     # --- inside a transaction

@@ -174,15 +174,25 @@ class Place(NamedTuple):
 
 def create(connection: Connection, place: Place, server_id: bytes, now_ms: int) -> None:
     """Make the schema of a shard, empty. Raises `StoreUnusable` where there is one."""
+    refuse_other(connection, place)
+    with connection.transaction():
+        create_inside(connection, place, server_id, now_ms)
+
+
+def create_inside(connection: Connection, place: Place, server_id: bytes, generation: int) -> None:
+    """Inside a transaction: the same."""
+    connection.run_script(f"CREATE SCHEMA IF NOT EXISTS {place.schema};{TABLES}")
+    connection.change(statements.INSERT_STORE, SCHEMA_VERSION, *place, server_id, generation)
+    connection.change(statements.INSERT_OWNER)
+
+
+def refuse_other(connection: Connection, place: Place) -> None:
+    """Raise `StoreUnusable` where a store can't be made: there is one, or the encoding is wrong."""
     encoding = connection.setting("server_encoding")
     if encoding != ENCODING:
         raise StoreUnusable(f"the database has the encoding {encoding}: make one with the encoding {ENCODING}")
     if has_store(connection, place):
         raise StoreUnusable(f"the database has a store in the schema {place.schema} already: nothing was changed")
-    with connection.transaction():
-        connection.run_script(f"CREATE SCHEMA IF NOT EXISTS {place.schema};{TABLES}")
-        connection.change(statements.INSERT_STORE, SCHEMA_VERSION, *place, server_id, now_ms)
-        connection.change(statements.INSERT_OWNER)
 
 
 def has_store(connection: Connection, place: Place) -> bool:

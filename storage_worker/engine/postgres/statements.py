@@ -267,3 +267,54 @@ WRITE_SLOT: Final = (
     "incarnation = excluded.incarnation, earlier = excluded.earlier, number = excluded.number, "
     "outcomes = excluded.outcomes, before = excluded.before"
 )
+
+# --- a move to or from another engine
+
+COUNT_JOURNAL: Final = "SELECT count(*) FROM journal"
+FACTS: Final = "SELECT server_id, generation, starts, sequence, blob, accepted, true FROM store WHERE id = 1"
+WRITE_FACTS: Final = "UPDATE store SET starts = $1, sequence = $2, blob = $3, accepted = $4 WHERE id = 1"
+MOVED_PIECE: Final = "INSERT INTO blob_piece (blob, piece, data, checksum) VALUES ($1, $2, $3, $4)"
+_MOVED: Final = {
+    "account": (
+        1,
+        "id bigint, client_id bytea, name text, public_key bytea, proven boolean, deleted boolean, registered bigint, "
+        "seen bigint, disabled boolean",
+    ),
+    "deleted_account": (1, "id bigint, name text, id_digest bytea"),
+    "name_look": (3, "look text, beyond_ascii boolean, account bigint"),
+    "block": (2, "account bigint, sender bigint"),
+    "published_key": (1, "account bigint, generation bigint, digest bytea, bundle bytea, one_time bytea"),
+    "invitation": (1, "digest bytea, uses bigint, expires_at bigint"),
+    "sent_token": (
+        1,
+        "sequence bigint, sender bigint, token bytea, recipient bigint, kind bigint, digest bytea, accepted_at bigint",
+    ),
+    "slot": (
+        1,
+        "slot bigint, epoch bigint, incarnation bytea, earlier bytea, number bigint, outcomes bytea, before bytea",
+    ),
+    "day": (1, "day bigint, sequence bigint"),
+    "running_time": (1, "day bigint, hours bigint"),
+}
+"""By table: how many columns its key has, which come first, and the columns that are moved."""
+
+
+def _moved_from(table: str, keys: int, columns: str) -> str:
+    named = [column.split() for column in columns.split(", ")]
+    key = ", ".join([name for name, _type in named[:keys]])
+    before = ", ".join([f"${number}::{type_}" for number, (_name, type_) in enumerate(named[:keys], 1)])
+    names = ", ".join([name for name, _type in named])
+    return f"SELECT {names} FROM {table} WHERE ({key}) > ({before}) ORDER BY {key} LIMIT ${keys + 1}"  # noqa: S608 - of names above
+
+
+def _moved_into(table: str, columns: str) -> str:
+    named = [column.split() for column in columns.split(", ")]
+    names = ", ".join([name for name, _type in named])
+    arrays = ", ".join([f"${number}::{type_}[]" for number, (_name, type_) in enumerate(named, 1)])
+    return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608 - of names above
+
+
+MOVED_FROM: Final = {table: _moved_from(table, *columns) for table, columns in _MOVED.items()}
+"""By table: the rows behind a key, so many at most."""
+MOVED_INTO: Final = {table: _moved_into(table, columns) for table, (_keys, columns) in _MOVED.items()}
+"""By table: rows, by columns."""

@@ -5,6 +5,7 @@ PostgreSQL.
 import ast
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,12 +21,21 @@ NOT_PORTABLE = re.compile(
 OTHER_SCHEMA = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|USING)\s+(\w+)\.(\w+)", re.IGNORECASE)
 
 
+def named(module: ModuleType) -> dict[str, str]:
+    """The statements of a module, and those that it has by table."""
+    found: dict[str, str] = {}
+    for name, value in vars(module).items():
+        if name.isupper() and not name.startswith("_"):
+            found |= {f"{name} {key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
 def statements() -> dict[str, str]:
     """All of them, by name."""
     programs()
     from storage_worker.engine.postgres import schema, statements
 
-    found = {name: value for name, value in vars(statements).items() if name.isupper()}
+    found = named(statements)
     tables = [one.strip() for one in re.sub(r"--.*", "", schema.TABLES).split(";") if one.strip()]
     return found | {f"TABLES {number}": one for number, one in enumerate(tables)} | {
         f"UPGRADE {version}": one for version, one in schema.UPGRADES.items()
@@ -75,11 +85,10 @@ def test_the_server_takes_each(url: str) -> None:
     server = pq.PGconn.connect(url.encode())
     server.exec_(b"SET search_path TO messageu_0")
     refused = {}
-    for name, statement in vars(module).items():
-        if name.isupper():
-            result = server.prepare(name.encode(), statement.encode())
-            if result.status != pq.ExecStatus.COMMAND_OK:
-                refused[name] = result.error_message
+    for name, statement in named(module).items():
+        result = server.prepare(name.encode(), statement.encode())
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            refused[name] = result.error_message
     server.finish()
     assert refused == {}
 

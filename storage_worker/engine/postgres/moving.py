@@ -1,0 +1,154 @@
+"""A store in PostgreSQL as one end of a move to another engine.
+
+Owns: how its tables are read for that, and how they are written. Promises: as
+storage_worker.engine.paged.moving says. A source is taken over, so that a worker that has it ends,
+and no other one gets it until the move is over; nothing else of it changes. A target is made in one
+transaction: it is there as a whole, or not at all.
+Exposure: an operator's connection string.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Final, Self
+
+from storage_worker.engine.errors import StoreDamaged, StoreUnusable
+from storage_worker.engine.paged.moving import Row, StoreFacts, in_parts
+from storage_worker.engine.paged.page import NewPage, checksum_of
+from storage_worker.engine.postgres import statements
+from storage_worker.engine.postgres.blobs import PIECE_BYTES, Blobs
+from storage_worker.engine.postgres.blobs import checksum_of as checksum_of_piece
+from storage_worker.engine.postgres.connection import Connection, Parameter
+from storage_worker.engine.postgres.database import Database
+from storage_worker.engine.postgres.mail_pages import PAGE_BYTES, MailPages
+from storage_worker.engine.postgres.schema import Place, check_version, create_inside, refuse_other
+
+_AT_A_TIME: Final = 500
+_FEW: Final = 50
+"""Of rows that are large."""
+_BEFORE_ALL: Final[dict[str, tuple[Parameter, ...]]] = {
+    "account": (-1,),
+    "deleted_account": (-1,),
+    "name_look": ("", False, -1),
+    "block": (-1, -1),
+    "published_key": (-1,),
+    "invitation": (b"",),
+    "sent_token": (-1,),
+    "slot": (-1,),
+    "day": (-1,),
+    "running_time": (-1,),
+}
+"""Keys that no row of a table has, below those that one has."""
+
+
+class PostgresSource:
+    """The store of a shard, which no other worker gets until the `with` is left. Raises
+    `StoreUnusable` and `StoreFailed`.
+    """
+
+    def __init__(self, url: str, place: Place) -> None:
+        self._url = url
+        self._place = place
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as resources:
+            connection = Connection(self._url, self._place.schema)
+            resources.callback(connection.close)
+            check_version(connection, self._place)
+            with connection.transaction():
+                [(epoch,)] = connection.rows(statements.TAKE_OVER)
+            # It stays open while the target is written.
+            connection.let_transactions_wait()
+            self._database = Database(connection, epoch)
+            self._database.begin()
+            resources.callback(self._database.roll_back)
+            if self._database.row(statements.COUNT_JOURNAL)[0]:
+                raise StoreUnusable(
+                    "the last storage worker did not end in order, and the journal has what the tables lack: start one "
+                    "once, and end it with `messageu-admin drain` or SIGTERM"
+                )
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def facts(self) -> StoreFacts:
+        """What it is."""
+        return StoreFacts(*self._database.row(statements.FACTS))
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """A table, in the order of its key."""
+        after = _BEFORE_ALL[table]
+        most = _FEW if table == "published_key" else _AT_A_TIME
+        while found := self._database.rows(statements.MOVED_FROM[table], *after, most):
+            yield from found
+            after = found[-1][: len(after)]
+
+    def pages(self) -> Iterator[NewPage]:
+        """All mail, by mailbox and in its order. Raises `StoreDamaged`."""
+        pages = MailPages(self._database)
+        for page, checksum in pages.all():
+            if checksum != checksum_of(page):
+                raise StoreDamaged(
+                    f"a page of the mailbox of {pages.owner(page.recipient)} is altered: {page.messages} messages, "
+                    f"{page.first} to {page.last}"
+                )
+            yield page
+
+    def content(self, blob_id: int, size: int) -> Iterator[bytes]:
+        """A large content of `size` bytes. Raises `StoreDamaged`."""
+        blobs = Blobs(self._database)
+        return in_parts(lambda at, length: blobs.read(blob_id, at, length, size), size, PIECE_BYTES)
+
+
+class PostgresTarget:
+    """A new store of a shard. Raises `StoreUnusable` where there is one, `StoreFull` and
+    `StoreFailed`.
+    """
+
+    page_bytes = PAGE_BYTES
+
+    def __init__(self, url: str, place: Place) -> None:
+        self._url = url
+        self._place = place
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as resources:
+            self._connection = Connection(self._url, self._place.schema)
+            resources.callback(self._connection.close)
+            refuse_other(self._connection, self._place)
+            self._connection.let_transactions_wait()
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A transaction that is open is undone.
+        self._resources.close()
+
+    def begin(self, facts: StoreFacts) -> None:
+        """Make it, empty."""
+        self._connection.begin()
+        create_inside(self._connection, self._place, facts.server_id, facts.generation)
+        self._connection.change(statements.WRITE_FACTS, facts.starts, facts.sequence, facts.blob_id, facts.accepted)
+
+    def write_rows(self, table: str, rows: Sequence[Row]) -> None:
+        """Some rows of a table."""
+        self._connection.change(statements.MOVED_INTO[table], *map(list, zip(*rows, strict=True)))
+
+    def write_pages(self, pages: Sequence[NewPage]) -> None:
+        """Some mail."""
+        rows = [(*page, checksum_of(page)) for page in pages]
+        self._connection.change(statements.INSERT_PAGES, *map(list, zip(*rows, strict=True)))
+
+    def write_content(self, blob_id: int, parts: Iterable[bytes]) -> None:
+        """A large content, in parts of `PIECE_BYTES`."""
+        for number, part in enumerate(parts):
+            checksum = checksum_of_piece(blob_id, number, part)
+            self._connection.change(statements.MOVED_PIECE, blob_id, number, part, checksum)
+
+    def finish(self, facts: StoreFacts) -> None:
+        """All of it came: from now on it can be served."""
+        assert facts.server_id
+        self._connection.commit()

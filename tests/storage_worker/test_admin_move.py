@@ -1,0 +1,367 @@
+"""`messageu-admin move`: everything is there afterwards, in both directions, and a move that breaks
+off costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from common.storage_protocol.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    DeleteAccount,
+    Done,
+    Fetch,
+    Fetched,
+    MarkAuthenticated,
+    SetBlock,
+    Stored,
+    StoreMessage,
+)
+from storage_worker import admin
+from storage_worker.engine.errors import StoreFull, StoreSuperseded, StoreUnusable
+from storage_worker.engine.paged import moving
+from storage_worker.engine.sqlite.folder import refuse_lost_database
+from storage_worker.engine.sqlite.moving import SqliteSource, SqliteTarget
+from tests.storage_worker.worker_under_test import Gateway, PostgresWorker, SqliteWorker, pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from storage_worker.engine.paged.page import NewPage
+    from tests.postgres import PostgresServer
+    from tests.storage_worker.worker_under_test import WorkerUnderTest
+
+LARGE = bytes(range(256)) * 10_000
+"""More than one piece in PostgreSQL."""
+TOKEN = b"T" * 16
+STEPS = 10
+"""More are one or another of these again."""
+
+
+class Store:
+    """One engine's store: opened by a worker, or closed."""
+
+    def __init__(self, place: str, open_: Callable[[int], WorkerUnderTest]) -> None:
+        self.place = place
+        self._open = open_
+        self._lives = 0
+
+    def open(self) -> WorkerUnderTest:
+        self._lives += 1
+        return self._open(self._lives * 10_000_000)
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    return postgres.empty_database()
+
+
+@pytest.fixture
+def stores(url: str, tmp_path: Path) -> dict[str, Store]:
+    folder = tmp_path / "data"
+
+    def embedded(seed: int) -> SqliteWorker:
+        folder.mkdir(exist_ok=True)
+        return SqliteWorker(folder, seed=seed)
+
+    return {
+        "sqlite": Store(str(folder), embedded),
+        "postgres": Store(url, lambda seed: PostgresWorker(url, seed=seed)),
+    }
+
+
+def other(name: str) -> str:
+    return "postgres" if name == "sqlite" else "sqlite"
+
+
+class People:
+    """Who is in the store that is moved, and what waits for them."""
+
+    def __init__(self, worker: WorkerUnderTest) -> None:
+        self.gateway = gateway = Gateway(worker)
+        self.names = ["alice", "bob", "carol", "dave"]
+        self.alice, self.bob, self.carol, dave = gateway.register(*self.names)
+        assert gateway.one(MarkAuthenticated(self.alice)) == Done()
+        self.fetched = gateway.store(self.bob, self.alice, *[b"fetched before"] * 3)
+        self.waiting = gateway.store(self.bob, self.alice, *[b"%d" % number * 50 for number in range(700)])
+        assert gateway.one(SetBlock(self.alice, True, self.carol, True)) == Done()
+        [sent] = gateway.ask(StoreMessage(self.alice, True, self.bob, 3, b"with a token", TOKEN))
+        assert isinstance(sent, Stored)
+        self.sent = sent
+        *_, uploaded = gateway.ask(
+            BeginUpload(1, self.bob, False, self.alice, 4, len(LARGE), None), Chunk(1, LARGE), CommitUpload(1)
+        )
+        assert isinstance(uploaded, Stored)
+        # Alice is away after this; she has the first three.
+        assert len(self.mail(gateway, self.alice, self.fetched[-1])) == 701
+        gateway.ask(BeginUpload(2, self.bob, False, self.alice, 4, 10, None), Chunk(2, b"half"))
+        gateway.one(DeleteAccount(dave, True))
+        self.last = gateway.next_batch(StoreMessage(self.bob, False, self.alice, 3, b"the last one"))
+        self.answered = gateway.send(self.last)
+        self.highest = worker.rules.highest
+        self.identity = gateway.welcome
+
+    @staticmethod
+    def mail(gateway: Gateway, user: bytes, ack: int) -> list[tuple[int, bytes]]:
+        """What waits behind `ack`, of which the server keeps nothing."""
+        answer = gateway.one(Fetch(user, True, ack, 2**40, 54, 2**23, False))
+        assert isinstance(answer, Fetched)
+        return [(piece.sequence, piece.content) for piece in pieces(answer.page)]
+
+
+def check(people: People, worker: WorkerUnderTest, tmp_path: Path) -> None:
+    """All that clients and gateways had is there."""
+    gateway = people.gateway
+    gateway.worker = worker
+    assert worker.rules.highest == people.highest
+    # The same gateway goes on under its epoch: what it asks again is answered as it was.
+    assert gateway.send(people.last) == people.answered
+    later = Gateway(worker, slot=7)
+    facts, before = later.welcome.facts, people.identity.facts  # type: ignore[union-attr] # a Welcome
+    assert (facts.server_id, facts.generation) == (before.server_id, before.generation)
+    mail = People.mail(later, people.alice, people.fetched[-1])
+    assert [sequence for sequence, _ in mail][:700] == people.waiting
+    assert [content for _, content in mail] == [
+        *[b"%d" % number * 50 for number in range(700)],
+        LARGE,
+        b"the last one",
+    ]
+    assert later.one(StoreMessage(people.alice, True, people.bob, 3, b"with a token", TOKEN)) == people.sent
+    assert later.store(people.carol, people.alice, b"blocked")[0] > people.highest
+    assert len(People.mail(later, people.alice, people.fetched[-1])) == 702
+    assert later.store(people.bob, people.alice, b"more")[0] == worker.rules.highest
+    assert People.mail(later, people.alice, mail[-1][0])[-1][1] == b"more"
+    user = worker.users.find(people.alice)
+    assert user is not None
+    assert user.must_authenticate
+    assert worker.users.name_is_kept("dave")
+    [registered] = later.register("erin")
+    assert isinstance(registered, bytes)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgres"])
+def test_everything_is_there_and_goes_back(
+    stores: dict[str, Store], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = stores[name], stores[other(name)]
+    worker = source.open()
+    people = People(worker)
+    accounts = list(worker.users.accounts(0, 10))
+    worker.close()
+    assert admin.main(["move", source.place, target.place, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["type"], said["messages"], said["large"]) == ("moved", 703, 1)
+    moved = target.open()
+    assert list(moved.users.accounts(0, 10)) == accounts
+    check(people, moved, tmp_path)
+    moved.close()
+
+
+def test_a_move_there_and_back_is_the_same_store(
+    stores: dict[str, Store], url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = stores["sqlite"].open()
+    people = People(worker)
+    worker.close()
+    assert admin.main(["move", stores["sqlite"].place, url]) == 0
+    back = tmp_path / "back"
+    assert admin.main(["move", url, str(back)]) == 0
+    assert "Start none on the old one any more" in capsys.readouterr().out
+    with SqliteSource(tmp_path / "data") as before, SqliteSource(back) as after:
+        assert before.facts()[:5] == after.facts()[:5]
+        for table in moving.TABLES:
+            assert list(after.rows(table)) == list(before.rows(table)), table
+        assert entries(after) == entries(before)
+    check(people, SqliteWorker(back, seed=90_000_000), tmp_path)
+
+
+def entries(source: moving.Source) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for page in source.pages():
+        found[page.recipient] = found.get(page.recipient, b"") + page.entries
+    return found
+
+
+class Breaking:
+    """A target that breaks off at a step."""
+
+    def __init__(self, target: moving.Target, steps: int) -> None:
+        self._target = target
+        self._steps = steps
+        self.page_bytes = target.page_bytes
+
+    def _step(self) -> None:
+        self._steps -= 1
+        if self._steps < 0:
+            raise StoreFull("no room")
+
+    def begin(self, facts: moving.StoreFacts) -> None:
+        self._step()
+        self._target.begin(facts)
+
+    def write_rows(self, table: str, rows: Sequence[moving.Row]) -> None:
+        self._step()
+        self._target.write_rows(table, rows)
+
+    def write_pages(self, pages: Sequence[NewPage]) -> None:
+        self._step()
+        self._target.write_pages(pages)
+
+    def write_content(self, blob_id: int, parts: Iterable[bytes]) -> None:
+        self._step()
+        self._target.write_content(blob_id, parts)
+
+    def finish(self, facts: moving.StoreFacts) -> None:
+        self._step()
+        self._target.finish(facts)
+
+
+def test_one_to_postgresql_that_breaks_off_leaves_nothing(
+    stores: dict[str, Store], url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from storage_worker.engine.postgres.moving import PostgresTarget
+    from storage_worker.engine.postgres.schema import Place
+
+    worker = stores["sqlite"].open()
+    people = People(worker)
+    worker.close()
+    files = files_of(tmp_path / "data")
+    for steps in range(STEPS):
+        with (
+            pytest.raises(StoreFull),
+            SqliteSource(tmp_path / "data") as source,
+            PostgresTarget(url, Place(0, 1)) as target,
+        ):
+            moving.move(source, Breaking(target, steps))
+        with pytest.raises(StoreUnusable, match="has no store"):
+            open_engine(url)
+    assert files_of(tmp_path / "data") == files
+    assert admin.main(["move", stores["sqlite"].place, url]) == 0
+    assert files_of(tmp_path / "data") == files
+    capsys.readouterr()
+    assert admin.main(["move", stores["sqlite"].place, url]) == 78
+    assert "has a store in the schema messageu_0 already" in capsys.readouterr().err
+    check(people, stores["postgres"].open(), tmp_path)
+
+
+def open_engine(url: str) -> None:
+    from storage_worker.engine.postgres import opening
+    from storage_worker.engine.postgres.schema import Place
+
+    opening.open_engine(url, Place(0, 1), bytes, 1)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    # SQLite makes its index of the log anew for each reader.
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(("-shm", ".lock", "-wal"))
+    }
+
+
+def test_one_from_postgresql_that_breaks_off_can_not_be_served(
+    stores: dict[str, Store], url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from storage_worker.engine.postgres.moving import PostgresSource
+    from storage_worker.engine.postgres.schema import Place
+
+    worker = stores["postgres"].open()
+    people = People(worker)
+    worker.close()
+    for steps in range(1, STEPS):
+        folder = tmp_path / f"broken {steps}"
+        with (
+            pytest.raises(StoreFull),
+            PostgresSource(url, Place(0, 1)) as source,
+            SqliteTarget(folder, bytes) as target,
+        ):
+            moving.move(source, Breaking(target, steps))
+        assert not (folder / "mail.db").exists()
+        capsys.readouterr()
+        assert admin.main(["move", url, str(folder)]) == 78
+        assert "what is left of a move that broke off" in capsys.readouterr().err
+        if any((folder / "bodies").iterdir()):
+            with pytest.raises(StoreUnusable, match="is missing"):
+                refuse_lost_database(folder)
+    whole = tmp_path / "whole"
+    assert admin.main(["move", url, str(whole)]) == 0
+    check(people, SqliteWorker(whole, seed=90_000_000), tmp_path)
+
+
+def test_a_worker_that_has_the_source_ends_and_none_gets_it_meanwhile(
+    stores: dict[str, Store], url: str, tmp_path: Path
+) -> None:
+    from storage_worker.engine.postgres.moving import PostgresSource
+    from storage_worker.engine.postgres.schema import Place
+
+    worker = stores["postgres"].open()
+    gateway = Gateway(worker)
+    [alice] = gateway.register("alice")
+    worker.engine.log.flush(worker.now_ms)  # type: ignore[attr-defined] # of this engine
+    with PostgresSource(url, Place(0, 1)) as source:
+        assert source.facts().sequence == 0
+        with pytest.raises(StoreSuperseded):
+            gateway.store(alice, alice, b"x")
+    with pytest.raises(StoreSuperseded):
+        gateway.store(alice, alice, b"x")
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgres"])
+def test_a_source_whose_worker_was_killed_is_refused(
+    stores: dict[str, Store], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = stores[name].open()
+    gateway = Gateway(worker)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"in the journal alone")
+    worker.kill()
+    words = ["move", stores[name].place, stores[other(name)].place + ("-2" if name == "postgres" else "")]
+    assert admin.main(words) == 78
+    assert "did not end in order" in capsys.readouterr().err
+    stores[name].open().close()
+    assert admin.main(words) == 0
+
+
+def test_what_is_altered_is_not_moved(stores: dict[str, Store], url: str, tmp_path: Path) -> None:
+    worker = stores["postgres"].open()
+    People(worker)
+    worker.close()
+    from storage_worker.engine.postgres.connection import Connection
+
+    beside = Connection(url, "messageu_0")
+    with beside.transaction():
+        beside.change("UPDATE mail_page SET messages = messages + 1 WHERE recipient = $1", 2)
+    beside.close()
+    folder = tmp_path / "target"
+    assert admin.main(["move", url, str(folder)]) == 1
+    assert not (folder / "mail.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["data", "more"], "one of SOURCE and TARGET is a data folder"),
+        (["postgresql:///a", "postgresql:///b"], "one of SOURCE and TARGET is a data folder"),
+        (["mysql://somewhere", "data"], "begins with postgresql://"),
+    ],
+)
+def test_what_can_not_be_a_move(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert admin.main(["move", *words]) == 78
+    assert sentence in capsys.readouterr().err
+
+
+def test_there_has_to_be_a_source(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert admin.main(["move", str(tmp_path / "nothing"), url]) == 78
+    assert "there is no store in" in capsys.readouterr().err
+    assert admin.main(["move", url, str(tmp_path / "target")]) == 78
+    assert "has no store" in capsys.readouterr().err
