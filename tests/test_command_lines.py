@@ -17,6 +17,7 @@ import pytest
 import bench.__main__
 import bench.suite
 import client.__main__
+import cluster.__main__
 import gateway.__main__
 import storage_worker.__main__
 import storage_worker.admin
@@ -33,6 +34,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "bench/__main__.py": bench.__main__.main,
     "bench/suite.py": bench.suite.main,
     "client/cli/command_line.py": client.__main__.main,
+    "cluster/__main__.py": cluster.__main__.main,
     "gateway/options.py": gateway.__main__.main,
     "scripts/captures.py": captures.arguments,
     "scripts/keep_running.py": keep_running.main,

@@ -3,8 +3,8 @@ on; and the same with a worker that does not look who the owner is, which must w
 
 Owns: when a worker stands still and goes on, and the triggers that note who writes under whose
 ownership.
-Promises: a worker that was superseded writes no row in any table, answers nobody, and ends with the
-exit code for that.
+Promises: a worker that was superseded writes no row in any table, answers nobody, and ends: with
+the exit code for that, or because the server ended the transaction in which it stood still.
 Exposure: none.
 """
 
@@ -33,6 +33,9 @@ _TELL_EVERY: Final = 20
 _TURN: Final = 4.0
 """Seconds for which an owner serves those who finish."""
 _EXIT_SUPERSEDED: Final = 78
+_EXIT_FAILED: Final = 1
+_SERVER_ENDED_IT: Final = "the store failed, nothing more can be promised: PostgreSQL: server closed the connection"
+"""Of a worker that stood still inside a transaction: the server ended that after a while."""
 _USERS: Final = ("worker_one", "worker_two")
 _NOTE: Final = """
 CREATE TABLE public.taken (epoch bigint, who text);
@@ -89,7 +92,8 @@ def _one_round(site: Site, servers: Sequence[Server], cast: Cast, seconds: float
     stale.send_signal(signal.SIGCONT)
     if fenced:
         code = stale.process.wait(HANG_SECONDS)
-        if code != _EXIT_SUPERSEDED:
+        was_ended = code == _EXIT_FAILED and _SERVER_ENDED_IT in stale.last_words()
+        if code != _EXIT_SUPERSEDED and not was_ended:
             cast.problems.append(f"the worker that was superseded ended with {code}: {stale.last_words()}")
     else:
         wait_until(lambda: _stale_rows(site) or not stale.running, "a row or an end")

@@ -262,6 +262,18 @@ ELSEWHERE: Final = {
         "tests/storage_worker/test_admin_store.py",
         'run("new-generation", url, "--shard", "1/2")',
     ),
+    "scripts/cluster up --workers 4 --gateways 2": ("tests/cluster/test_main.py", '"up", "--workers", "2"'),
+    "scripts/cluster kill primary": ("tests/cluster/test_main.py", '("primary",)'),
+    "scripts/cluster status": ("tests/cluster/test_main.py", 'told("status")'),
+    "scripts/cluster down": ("tests/cluster/test_main.py", '("down",)'),
+    "messageu-storage-worker --store URL --shard 0/4 --data-folder DIR": (
+        "torture/sharded_server.py",
+        '"--store", url, "--shard"',
+    ),
+    "messageu-gateway --slot 1 --worker tcp://KEY@HOST:PORT --worker tcp://KEY@HOST:PORT": (
+        "torture/sharded_server.py",
+        'addresses = [word for one in folders for word in ("--worker"',
+    ),
     "messageu-admin link-key worker": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key gateway": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key allow KEY NAME": ("tests/storage_worker/test_admin_link_key.py", '"allow", KEY'),
