@@ -139,7 +139,7 @@ INSERT_LOOKS: Final = (
 )
 PUBLIC_KEY: Final = "SELECT public_key FROM account WHERE id = $1"
 TOLD: Final = "UPDATE account SET told = true WHERE id = ANY($1::bigint[])"
-PROVE: Final = "UPDATE account SET proven = true WHERE id = ANY($1::bigint[])"
+PROVE: Final = "UPDATE account SET told = told AND proven, proven = true WHERE id = ANY($1::bigint[])"
 MARK_DELETED: Final = "UPDATE account SET deleted = true WHERE id = ANY($1::bigint[])"
 SET_DISABLED: Final = "UPDATE account SET disabled = $2::boolean WHERE id = ANY($1::bigint[])"
 SET_SEEN: Final = (

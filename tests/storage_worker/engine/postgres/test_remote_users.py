@@ -143,6 +143,22 @@ def test_a_proof_is_known_everywhere_before_it_is_answered(two: Two) -> None:
     assert two.directory.one(MarkAuthenticated(bob)) == Done()
 
 
+def test_who_needed_no_proof_for_a_while_is_told_again(two: Two) -> None:
+    [bob] = two.directory.register("bob")
+    two.prove(bob)
+    two.workers[0].engine.log.flush(two.workers[0].now_ms)
+    # As an operator does, with the worker stopped.
+    two.workers[0].kill()
+    two.workers[1].beside.rows("SELECT set_config('search_path', 'messageu_0', false)")
+    two.workers[1].beside.rows("UPDATE account SET proven = false")
+    two.restart(0)
+    assert two.directory.one(MarkAuthenticated(bob)) == TellOthers()
+    two.restart(0)
+    assert two.directory.one(MarkAuthenticated(bob)) == TellOthers()
+    two.prove(bob)
+    assert two.directory.one(MarkAuthenticated(bob)) == Done()
+
+
 def test_a_proof_is_in_the_tables_when_it_is_acknowledged(two: Two) -> None:
     [bob] = two.directory.register("bob")
     two.directory.one(MarkAuthenticated(bob))
