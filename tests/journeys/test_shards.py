@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.client_protocol.requests import DeleteAccountRequest
-from common.client_protocol.responses import DeletedResponse
+from common.client_protocol.requests import ClaimKeyRequest, DeleteAccountRequest
+from common.client_protocol.responses import DeletedResponse, KeyClaimedResponse
 from common.shards import shard_of
 from common.values import RefusalReason
 from storage_worker import admin
@@ -282,3 +282,36 @@ def test_workers_in_another_order_are_refused(make: Callable[[int], ShardedServe
         )
         assert done.returncode == 78, done.stderr
         assert said in done.stderr
+
+
+def test_keys_lie_with_their_user(make: Callable[[int], ShardedServer]) -> None:
+    server = make(2)
+    server.start()
+    users = people(server)
+    bundle = bytes(1389)
+    for number, user in enumerate(users):
+        with Caller(server.ports[number]) as caller:
+            caller.prove(user)
+            assert caller.publish(user.client_id, bundle, bytes([number]) * 96) == 1
+    # Both ask for the keys of both, each at the other gateway, over one connection.
+    for number, user in enumerate(users):
+        with Caller(server.ports[1 - number]) as caller:
+            caller.prove(user)
+            for other in users:
+                caller.post(ClaimKeyRequest(user.client_id, other.client_id))
+            claimed = [caller.event() for _ in users]
+            expected = [bytes([at]) * 96 if not number else b"" for at in range(len(users))]
+            assert claimed == [KeyClaimedResponse(bundle, key) for key in expected]
+            for other in users:
+                caller.send(user.client_id, other.client_id, b"sealed", 5, token_of(f"{number} {other.name}"))
+    for program in (*server.workers, *server.gateways):
+        program.kill()
+        program.start()
+    server.await_ready()
+    for user in users:
+        with Caller(server.ports[0]) as caller:
+            caller.prove(user)
+            assert caller.publish(user.client_id, bundle) == 0
+            assert {(mail.sender, mail.kind) for mail in caller.fetch(user.client_id, 0)} == {
+                (sender.client_id, 5) for sender in users
+            }

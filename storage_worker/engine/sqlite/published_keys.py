@@ -44,6 +44,8 @@ class Keys:
         self._database = database
         self._generation = generation
         self.unwritten: dict[int, _Unwritten] = {}
+        self.is_due = False
+        """Whether the database should take them in soon."""
 
     def find(self, user: int) -> PublishedKeys | None:
         """What this user has published; None for nothing, without a bundle where it was removed."""
@@ -80,11 +82,6 @@ class Keys:
                 one_time += count - max(before or 0, 0)
         return users, one_time
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the database should take them in soon."""
-        return len(self.unwritten) >= MOST_UNWRITTEN
-
     def replay(self, record: Record) -> None:
         """Apply a turn's record, for the first time or again."""
         match record:
@@ -107,10 +104,13 @@ class Keys:
         """`row`: the digest of what it was made of."""
         before = self.unwritten.get(user)
         self.unwritten[user] = _Unwritten(keys, row if before is None else before.row)
+        # Asked after every turn, so it is no property.
+        self.is_due = len(self.unwritten) >= MOST_UNWRITTEN
 
     def forget(self) -> None:
         """Return to the state of the database."""
         self.unwritten.clear()
+        self.is_due = False
 
     def forget_user(self, user: int) -> bytes:
         """Inside a transaction: this user is gone. The bundle, empty for none."""

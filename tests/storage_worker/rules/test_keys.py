@@ -26,6 +26,7 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker.admin import unprove
 from storage_worker.admin_accounts import re_key
+from storage_worker.engine.sqlite import published_keys
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.store_identity import GenerationFile, new_generation
 from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fetch
@@ -207,6 +208,21 @@ class TestPublishing:
         worker.admit(mail=True)
         worker.now_ms += 10_000
         assert claim(gateway, bob, alice) == keys(1)
+
+    def test_many_changes_do_not_wait_in_memory(
+        self, worker: SqliteWorker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(published_keys, "MOST_UNWRITTEN", 2)
+        alice, bob = two(gateway)
+        worker.flush()
+        flushes = worker.engine.log.flushes
+        publish(gateway, alice, 1)
+        claim(gateway, bob, alice)
+        assert worker.engine.log.flushes == flushes
+        publish(gateway, bob, 2)
+        assert worker.engine.log.flushes == flushes + 1
+        assert worker.engine.keys.unwritten == {}
+        assert claim(gateway, alice, bob) == keys(2)
 
 
 class TestClaiming:
