@@ -7,7 +7,6 @@ from collections.abc import Mapping
 Value = int | bytes | str | bool | list["Value"] | dict[int | str, "Value"] | None
 
 LEVELS = 8
-LIMIT = 1 << 63
 
 
 class NotCbor(Exception):
@@ -74,7 +73,7 @@ class Decoder:
         if major in {4, 5} and level > LEVELS:
             raise NotCbor
         match major:
-            case 0 | 1 if count < LIMIT:
+            case 0 | 1:
                 return count if major == 0 else -1 - count
             case 2:
                 return self.take(count)

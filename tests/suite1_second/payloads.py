@@ -13,7 +13,7 @@ KIND, SENT_AT, ID, TEXT, FILE_NAME, MEDIA_TYPE, SIZE, DIGEST, KEY, IDS, REPLY_TO
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def is_bytes(size: int, value: object) -> bool:
@@ -57,6 +57,8 @@ FORMS = {
     3: Form("could not open", frozenset({9})),
 }
 ALWAYS = frozenset({KIND, SENT_AT, ID})
+EVERYWHERE = ALWAYS | {TEXT, REPLY_TO}
+"""Keys whose values are looked at in every payload that has them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def decode(data: bytes) -> Payload:
     form = FORMS.get(kind)
     if form is None or any(isinstance(key, int) and key < 0 for key in value):
         form = Form("unknown", frozenset(), frozenset({TEXT}))
-    wanted = ALWAYS | form.needs | form.may_have
+    wanted = EVERYWHERE | form.needs | form.may_have
     fields = {key: each for key, each in value.items() if isinstance(key, int) and key in wanted}
     if not fields.keys() >= form.needs or not all(fits(key, each) for key, each in fields.items()):
         raise Refused("malformed")
