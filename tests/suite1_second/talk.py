@@ -186,6 +186,7 @@ def decrypted(home: Home, peer: Peer, inside: bytes) -> tuple[Kept, bytes, bool]
 
 def answered(home: Home, peer: Peer, message: olm.PreKey) -> tuple[Kept, bytes]:
     """A session that the peer starts: checks 9 to 11."""
+    peer.remembered = {each: g for each, g in peer.remembered.items() if g + 2 > home.generation}
     if message.session_id in peer.remembered:
         raise Refused("repeated")
     if len(peer.remembered) >= SESSION_IDS:
@@ -202,7 +203,6 @@ def answered(home: Home, peer: Peer, message: olm.PreKey) -> tuple[Kept, bytes]:
     except olm.DoesNotOpen as error:
         raise Refused("no-session") from error
     home.one_time.pop(message.one_time, None)
-    peer.remembered = {each: g for each, g in peer.remembered.items() if g + 2 > home.generation}
     peer.remembered[session.session_id] = home.generation
     return Kept(session), plain
 

@@ -99,6 +99,18 @@ def test_a_fallback_key_starts_the_same_session_once() -> None:
         pair.bob_opens(first)
 
 
+def test_many_sessions_end_with_their_fallback_key(pair: Pair) -> None:
+    """Ids of generations that are gone do not count: nobody is locked out for good."""
+    pair.to_alice.remembered = {i.to_bytes(16, "big"): 0 for i in range(talk.SESSION_IDS)}
+    first = pair.alice_says(text("first"))
+    pair.bob.generation = 1
+    with pytest.raises(Refused, match=r"^too-many-sessions$"):
+        pair.bob_opens(first)
+    pair.bob.generation = 2
+    assert pair.bob_opens(first).number == 1
+    assert list(pair.to_alice.remembered.values()) == [2]
+
+
 def test_forty_skipped_keys_are_kept(pair: Pair) -> None:
     contents = [pair.alice_says(text(f"{i}")) for i in range(45)]
     assert pair.bob_opens(contents[-1]).missing == 44
