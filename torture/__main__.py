@@ -40,6 +40,7 @@ from torture import (
     random_kills,
     real_clients,
     restored_backup,
+    sharded_kills,
     small_disk,
     stale_worker,
 )
@@ -87,6 +88,7 @@ DRILLS: Final[Mapping[str, Drill]] = {
     cancelled_commits.CONTROL: cancelled_commits.run_control,
     partition.NAME: partition.run,
     partition.CONTROL: partition.run_control,
+    sharded_kills.NAME: sharded_kills.run,
 }
 OF_THE_EMBEDDED_STORE: Final = frozenset(
     {
@@ -127,7 +129,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--store",
         choices=KINDS,
         default=EMBEDDED,
-        help="where the servers keep their mail; the last eight drills have PostgreSQL anyway (default: %(default)s)",
+        help="where the servers keep their mail; the last nine drills have PostgreSQL anyway (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of all choices (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few seconds of each drill")

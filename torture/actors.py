@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from common.client_protocol.requests import SendRequest, encode
 from common.client_protocol.responses import ErrorResponse, StoredResponse
-from common.values import ClientId
+from common.values import ClientId, RefusalReason
 from torture.caller import LARGEST_FETCH, Account, Caller, Refused, token_of
 from torture.checker import Verdict, judge
 from torture.drill_messages import DrillMessage, parse_content, parse_line
@@ -100,8 +100,8 @@ def send_messages(orders: Orders) -> None:
                             journal.write([f"K {waiting.pop(0)}"])
                         else:
                             time.sleep(max(0.0, due - time.monotonic()))
-            except OSError:
-                time.sleep(_CONNECT_AGAIN)
+            except (OSError, Refused) as error:
+                _wait_after(error)
 
 
 def receive_messages(orders: Orders) -> None:
@@ -125,8 +125,15 @@ def receive_messages(orders: Orders) -> None:
                             journal.write([f"{one.number} {parse_content(one.content) or 'damaged'}" for one in mail])
                             journal.sync()
                             ack = mail[-1].number
-            except OSError:
-                time.sleep(_CONNECT_AGAIN)
+            except (OSError, Refused) as error:
+                _wait_after(error)
+
+
+def _wait_after(error: OSError | Refused) -> None:
+    """Wait a moment. Raises a refusal that says anything but that a part of the server is away."""
+    if isinstance(error, Refused) and error.reason != RefusalReason.UNAVAILABLE:
+        raise error
+    time.sleep(_CONNECT_AGAIN)
 
 
 def attempted_in(journal: Path) -> list[DrillMessage]:

@@ -25,10 +25,22 @@ from torture.programs import ROOT, ProgramFailed, Server, wait_until
 _TRY_AGAIN: Final = 0.01
 
 
-def make_store(url: str, prefix: Sequence[str] = ()) -> None:
-    """`messageu-admin store create`, behind a command. Raises `ProgramFailed`."""
+def make_store(url: str, prefix: Sequence[str] = (), shard: str = "0/1") -> None:
+    """`messageu-admin store create` of one shard, behind a command. Raises `ProgramFailed`."""
     done = subprocess.run(
-        [*prefix, sys.executable, "-P", "-m", "storage_worker.admin", "store", "create", "--store", url],
+        [
+            *prefix,
+            sys.executable,
+            "-P",
+            "-m",
+            "storage_worker.admin",
+            "store",
+            "create",
+            "--store",
+            url,
+            "--shard",
+            shard,
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -43,7 +43,8 @@ class ShardedServer(Server):
             return ("--store", url, "--shard", f"{number}/{shards}", *worker_arguments)
 
         # The gateways' data folder; the first worker has another one.
-        super().__init__(folder, gateway_arguments=(*addresses, *gateway_arguments), worker_arguments=of_worker(0))
+        gateway_words = (*addresses, *gateway_arguments)
+        super().__init__(folder, gateway_arguments=gateway_words, worker_arguments=of_worker(0), store=())
         self.workers: list[Program] = []
         for number, its_folder in enumerate(folders):
             (its_folder / "data").mkdir(parents=True, exist_ok=True)
