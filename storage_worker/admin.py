@@ -1,4 +1,4 @@
-"""The command `scripts/admin`, and its subcommands unprove, check, recover-journal and
+"""The command `scripts/admin`, and its subcommands check, recover-journal and
 new-generation. The others are in `storage_worker.admin_numbers`, `storage_worker.admin_accounts`,
 `storage_worker.admin_backup`, `storage_worker.admin_link_key`, `storage_worker.admin_move`,
 `storage_worker.admin_orders`, `storage_worker.admin_store` and `storage_worker.admin_tls`.
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import (
@@ -33,7 +33,7 @@ from common.data_folder import (
     require_utf8,
 )
 from common.errors import SettingRejected
-from common.options import folder_path, user_name
+from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
 from storage_worker import (
@@ -46,7 +46,8 @@ from storage_worker import (
     admin_store,
     admin_tls,
 )
-from storage_worker.admin_output import EXIT_UNKNOWN, Say, refuse_unknown_user, show
+from storage_worker.admin_output import EXIT_UNKNOWN, Say, show
+from storage_worker.admin_store import tables_in_postgres
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -61,6 +62,7 @@ from storage_worker.engine.sqlite.folder import (
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.operators_tables import SqliteTables
 from storage_worker.engine.sqlite.recovery import recover_journal
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
@@ -73,26 +75,6 @@ from storage_worker.server.admin_link import NotObeyed
 
 EXIT_FINAL = 78
 EXIT_INTERRUPTED = 130
-
-_UNPROVE: Final = "UPDATE user SET proven = 0 WHERE name = ? AND NOT deleted"
-_UNPROVE_OLD: Final = "UPDATE user SET proven = 0 WHERE name = ?"
-"""The same of a store that an earlier version made, and no worker of this one has opened: it may
-have no mark of a deletion.
-"""
-
-
-def unprove(database: Database, name: str, say: Say, *, as_json: bool) -> int:
-    """Clear the mark that a user has authenticated: programs of the published protocol may act for
-    them again.
-    """
-    with database.transaction():
-        database.execute(_UNPROVE if database.is_current else _UNPROVE_OLD, (name,))
-        known = database.changes()
-    if not known:
-        return refuse_unknown_user(say, name, as_json=as_json)
-    sentence = f"{name} may be used without proof again, until the next proof."
-    show(say, {"type": "unproven", "name": name}, sentence, as_json=as_json)
-    return 0
 
 
 def _begin_generation(folder: Path, say: Say, *, as_json: bool) -> int:
@@ -359,9 +341,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     admin_numbers.add_commands(commands)
     admin_backup.add_commands(commands)
     admin_orders.add_commands(commands)
-    commands.add_parser(
-        "unprove", help="let a user connect without a proof again, until their next proof"
-    ).add_argument("name", type=user_name)
     checking = commands.add_parser("check", help="read everything, and list what is damaged")
     checking.add_argument("--drop", action="store_true", help="delete damaged pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="recover all intact records from a damaged journal")
@@ -371,6 +350,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     admin_store.add_commands(commands)
     admin_move.add_commands(commands)
     admin_link_key.add_commands(commands)
+    for name in (*admin_accounts.COMMANDS, "users", "stats"):
+        commands.choices[name].add_argument(
+            "--store", metavar="URL", help="the store is in this PostgreSQL database (postgresql://…)"
+        )
     for command in commands.choices.values():
         # It may be behind the command too; what precedes it is kept.
         command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
@@ -453,16 +436,23 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
     if settings.command == "backup":
         return admin_backup.run(folder, settings.target, _say, as_json=as_json)
     if settings.command in {"users", "stats"}:
-        return admin_numbers.run(settings.command, folder, settings.workers or (), _say, as_json=as_json)
-    database = Database(folder / DATABASE_NAME, beside=True)
-    try:
-        with database.reading():
-            if settings.command in admin_accounts.COMMANDS:
-                now_ms = time.time_ns() // 1_000_000
-                return admin_accounts.run(settings, folder, database, _say, now_ms, os.urandom)
-            return unprove(database, settings.name, _say, as_json=as_json)
-    finally:
-        database.close()
+        return admin_numbers.run(
+            settings.command, folder, settings.workers or (), settings.store, _say, as_json=as_json
+        )
+    return _run_on_tables(settings, folder)
+
+
+def _run_on_tables(settings: argparse.Namespace, folder: Path) -> int:
+    now_ms = time.time_ns() // 1_000_000
+    if settings.store is not None:
+        with contextlib.closing(tables_in_postgres(settings.store)) as tables:
+            return admin_accounts.run(settings, folder, tables, _say, now_ms, os.urandom)
+    with contextlib.closing(Database(folder / DATABASE_NAME, beside=True)) as database, database.reading():
+        if settings.command != "unprove" and not database.is_current:
+            raise SettingRejected(
+                "an earlier version made this store: start the storage worker once, which brings it over"
+            )
+        return admin_accounts.run(settings, folder, SqliteTables(database), _say, now_ms, os.urandom)
 
 
 class _Unprinted(Exception):

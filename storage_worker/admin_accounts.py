@@ -1,11 +1,12 @@
 """What an operator does about accounts: `invite`, `invitations`, `invitation revoke`, `delete`,
-`free`, `re-key`.
+`free`, `re-key`, `unprove`.
 
 Owns: these commands of `scripts/admin`. Promises: they work while the storage worker runs, which
 notices with its next turn, and while it does not. An invitation is shown once and kept nowhere: the
 store has its SHA-256, whose first digits name it. A deletion is marked here and made by the worker,
-which has the mail.
-Exposure: whoever may write to the data folder. Names are quoted, so that a terminal obeys nothing.
+which has the mail. With `--store` they change the tables of that database.
+Exposure: whoever may write to the data folder, or connect to the database. Names are quoted, so
+that a terminal obeys nothing.
 
 Source: docs/operations.md, "Accounts".
 """
@@ -31,17 +32,12 @@ from common.storage_protocol.administration import UsersChanged
 from common.values import PUBLIC_KEY_SIZE
 from storage_worker import admin_tls
 from storage_worker.admin_output import Say, refuse, refuse_unknown_user, show
-from storage_worker.engine.records import InvitationMade, InvitationRevoked
-from storage_worker.engine.sqlite.blocks import BlockLists
-from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.invitations import Invitations
-from storage_worker.engine.sqlite.published_keys import REMOVE_KEYS, Keys
-from storage_worker.engine.sqlite.store_identity import stored_identity
-from storage_worker.engine.sqlite.users import UserRegistry
+from storage_worker.engine.interface import OperatorsTables
+from storage_worker.engine.records import InvitationMade
 from storage_worker.engine.values import Invitation
 from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
 
-COMMANDS: Final = frozenset({"invite", "invitations", "invitation", "delete", "free", "re-key"})
+COMMANDS: Final = frozenset({"invite", "invitations", "invitation", "delete", "free", "re-key", "unprove"})
 
 _SHOWN: Final = 8
 """Hex digits of an invitation's SHA-256 that name it."""
@@ -70,6 +66,9 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     delete.add_argument("name", type=user_name)
     free = commands.add_parser("free", help="let others register the name of a deleted user")
     free.add_argument("name", nargs="?", type=user_name, help="without a name, list the names that can be freed")
+    commands.add_parser(
+        "unprove", help="let a user connect without a proof again, until their next proof"
+    ).add_argument("name", type=user_name)
     re_key = commands.add_parser("re-key", help="give a user who lost their home another public key")
     re_key.add_argument("name", type=user_name)
     re_key.add_argument(
@@ -80,15 +79,13 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(
     settings: argparse.Namespace,
     folder: Path,
-    database: Database,
+    tables: OperatorsTables,
     say: Say,
     now_ms: int,
     random_bytes: Callable[[int], bytes],
 ) -> int:
     """Run one of `COMMANDS`. Raises `SettingRejected`, and as `Database` does."""
-    if not database.is_current:
-        raise SettingRejected("an earlier version made this store: start the storage worker once, which brings it over")
-    code = _run(settings, folder, database, say, now_ms, random_bytes)
+    code = _run(settings, folder, tables, say, now_ms, random_bytes)
     _wake(folder)
     return code
 
@@ -105,7 +102,7 @@ def _wake(folder: Path) -> None:
 def _run(
     settings: argparse.Namespace,
     folder: Path,
-    database: Database,
+    tables: OperatorsTables,
     say: Say,
     now_ms: int,
     random_bytes: Callable[[int], bytes],
@@ -113,23 +110,25 @@ def _run(
     as_json = settings.json
     match settings.command:
         case "invite":
-            return invite(database, settings, folder, say, now_ms, random_bytes)
+            return invite(tables, settings, folder, say, now_ms, random_bytes)
         case "invitations":
-            return invitations(database, say, now_ms, as_json=as_json)
+            return invitations(tables, say, now_ms, as_json=as_json)
         case "invitation":
-            return revoke(database, settings.id, say, as_json=as_json)
+            return revoke(tables, settings.id, say, as_json=as_json)
         case "delete":
-            return delete(database, settings.name, say, as_json=as_json)
+            return delete(tables, settings.name, say, as_json=as_json)
         case "free":
             if settings.name is None:
-                return kept_names(database, say, as_json=as_json)
-            return free(database, settings.name, say, as_json=as_json)
+                return kept_names(tables, say, as_json=as_json)
+            return free(tables, settings.name, say, as_json=as_json)
+        case "unprove":
+            return unprove(tables, settings.name, say, as_json=as_json)
         case _:
-            return re_key(database, settings.name, settings.key_file, say, now_ms, as_json=as_json)
+            return re_key(tables, settings.name, settings.key_file, say, now_ms, as_json=as_json)
 
 
 def invite(
-    database: Database,
+    tables: OperatorsTables,
     settings: argparse.Namespace,
     folder: Path,
     say: Say,
@@ -145,10 +144,7 @@ def invite(
         raise SettingRejected("no address is known: start the gateway with --tls-listen once, or name HOST:PORT")
     invitation = random_bytes(INVITATION_SIZE)
     digest = sha256(invitation).digest()
-    kept = Invitations(database)
-    with database.transaction():
-        kept.forget_over(now_ms)
-        kept.apply(InvitationMade(digest, uses, now_ms + days * _DAY_MS))
+    tables.make_invitation(InvitationMade(digest, uses, now_ms + days * _DAY_MS), now_ms)
     links = [address._replace(invitation=invitation).link for address in addresses]
     if settings.json:
         made = Invitation(digest, uses, now_ms + days * _DAY_MS)
@@ -161,11 +157,11 @@ def invite(
     return 0
 
 
-def invitations(database: Database, say: Say, now_ms: int, *, as_json: bool) -> int:
+def invitations(tables: OperatorsTables, say: Say, now_ms: int, *, as_json: bool) -> int:
     """One line for each: what names it, how many may register with it, until when."""
     if not as_json:
         say(f"{'id':<{_SHOWN}}  {'uses left':>9}  until (UTC)")
-    for one in Invitations(database).all():
+    for one in tables.invitations():
         over = ", over" if _is_over(one, now_ms) else ""
         sentence = f"{_named(one)}  {one.uses:>9}  {_end(one).strftime('%Y-%m-%d %H:%M')}{over}"
         show(say, _object(one, now_ms), sentence, as_json=as_json)
@@ -194,27 +190,21 @@ def _named(invitation: Invitation) -> str:
     return invitation.digest.hex()[:_SHOWN]
 
 
-def revoke(database: Database, wanted: str, say: Say, *, as_json: bool) -> int:
+def revoke(tables: OperatorsTables, wanted: str, say: Say, *, as_json: bool) -> int:
     """Let nobody register with an invitation any more."""
-    kept = Invitations(database)
-    found = [one for one in kept.all() if _named(one) == wanted.lower()]
+    found = [one for one in tables.invitations() if _named(one) == wanted.lower()]
     if not found:
         return refuse(say, f"There is no invitation {wanted!a}.", as_json=as_json)
-    with database.transaction():
-        for one in found:
-            kept.apply(InvitationRevoked(one.digest))
+    tables.revoke([one.digest for one in found])
     id_ = _named(found[0])
     sentence = f"Nobody can register with invitation {id_} any more."
     show(say, {"type": "invitation-revoked", "id": id_}, sentence, as_json=as_json)
     return 0
 
 
-def delete(database: Database, name: str, say: Say, *, as_json: bool) -> int:
+def delete(tables: OperatorsTables, name: str, say: Say, *, as_json: bool) -> int:
     """Mark a user: from now on they are none."""
-    with database.transaction():
-        database.execute("UPDATE user SET deleted = 1 WHERE name = ? AND NOT deleted", (name,))
-        known = database.changes()
-    if not known:
+    if not tables.delete(name):
         return refuse_unknown_user(say, name, as_json=as_json)
     show(
         say,
@@ -226,57 +216,49 @@ def delete(database: Database, name: str, say: Say, *, as_json: bool) -> int:
     return 0
 
 
-def kept_names(database: Database, say: Say, *, as_json: bool) -> int:
+def kept_names(tables: OperatorsTables, say: Say, *, as_json: bool) -> int:
     """Print the names of deleted users that nobody can register, in quotes: a name may look like
     the remark behind it.
     """
-    for kept in _registry(database).kept_names():
+    for kept in tables.kept_names():
         line = {"type": "kept-name", "name": kept.name, "being_deleted": kept.goes_on}
         show(say, line, f"{kept.name!r}{' (is being deleted)' if kept.goes_on else ''}", as_json=as_json)
     return 0
 
 
-def free(database: Database, name: str, say: Say, *, as_json: bool) -> int:
+def free(tables: OperatorsTables, name: str, say: Say, *, as_json: bool) -> int:
     """Let others register a deleted user's name."""
-    with database.transaction():
-        freed = _registry(database).free_name(name)
-    if freed:
+    if tables.free(name):
         sentence = f"{name} may be registered again, by anybody. Contacts of the user before see a new key."
         show(say, {"type": "freed", "name": name}, sentence, as_json=as_json)
         return 0
-    found = database.find("SELECT deleted FROM user WHERE name = ?", (name,))
-    if found is None:
+    is_leaving = tables.is_leaving(name)
+    if is_leaving is None:
         reason = f"Nobody named {name!r} was deleted."
-    elif found[0]:
+    elif is_leaving:
         reason = f"{name} is still being deleted; try again when the storage worker has done it."
     else:
         reason = f"{name} is registered: `delete {name}` comes first."
     return refuse(say, reason, as_json=as_json)
 
 
-def _registry(database: Database) -> UserRegistry:
-    """The users as the database has them."""
-    facts = stored_identity(database)
-    return UserRegistry(database, BlockLists(database), Keys(database, 0 if facts is None else facts.generation))
+def unprove(tables: OperatorsTables, name: str, say: Say, *, as_json: bool) -> int:
+    """Clear the mark that a user has authenticated: programs of the published protocol may act for
+    them again.
+    """
+    if not tables.unprove(name):
+        return refuse_unknown_user(say, name, as_json=as_json)
+    sentence = f"{name} may be used without proof again, until the next proof."
+    show(say, {"type": "unproven", "name": name}, sentence, as_json=as_json)
+    return 0
 
 
-def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int, *, as_json: bool) -> int:
+def re_key(tables: OperatorsTables, name: str, key_file: Path, say: Say, now_ms: int, *, as_json: bool) -> int:
     """Give a user another public key, under the same name and id. They count as seen today, so that
     the new home finds them. Raises `SettingRejected`.
     """
     key = read_key(key_file)
-    with database.transaction():
-        database.execute(
-            "UPDATE user SET public_key = ?, seen = max(coalesce(seen, 0), ?) WHERE name = ? AND NOT deleted",
-            (key, now_ms // _DAY_MS, name),
-        )
-        known = database.changes()
-        if known:
-            # With these others would write to the home that is lost.
-            [(row,)] = database.execute("SELECT row FROM user WHERE name = ?", (name,))
-            for statement in REMOVE_KEYS:
-                database.execute(statement, (row,))
-    if not known:
+    if not tables.re_key(name, key, now_ms // _DAY_MS):
         return refuse_unknown_user(say, name, as_json=as_json)
     digest = sha256(key).hexdigest()
     show(

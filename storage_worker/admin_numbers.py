@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import structs
 
@@ -36,6 +36,7 @@ from common.storage_protocol.administration import (
     NotDone,
     Totals,
 )
+from storage_worker.admin_store import tables_in_postgres
 from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.sqlite.blobs import file_sizes
 from storage_worker.engine.sqlite.database import Database
@@ -45,6 +46,9 @@ from storage_worker.engine.sqlite.published_keys import TOTALS
 from storage_worker.engine.sqlite.store_identity import accepted, stored_identity
 from storage_worker.engine.values import MailboxStats
 from storage_worker.server.admin_link import AdminLink, WorkerSilent, asked, is_served
+
+if TYPE_CHECKING:
+    from storage_worker.engine.postgres.operators_tables import PostgresTables
 
 Say = Callable[[str], object]
 Found = TypeVar("Found")
@@ -76,9 +80,9 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
         )
 
 
-def run(command: str, folder: Path, workers: Sequence[Path], say: Say, *, as_json: bool) -> int:
-    """`users` or `stats`. `workers`: of the shards behind the first one. Raises `StorageError`,
-    `SettingRejected`.
+def run(command: str, folder: Path, workers: Sequence[Path], store: str | None, say: Say, *, as_json: bool) -> int:
+    """`users` or `stats`. `workers`: of the shards behind the first one; `store`: in PostgreSQL.
+    Raises `StorageError`, `SettingRejected`.
     """
     if workers:
         with ExitStack() as links:
@@ -100,7 +104,10 @@ def run(command: str, folder: Path, workers: Sequence[Path], say: Say, *, as_jso
             told = f"{error}: the numbers are those of its database, and may be two seconds old"
         except FrameUndecodable as error:
             told = f"the storage worker is of another version ({error}): the numbers are those of its database"
-    if source is OF_DATABASE:
+    if source is OF_DATABASE and store is not None:
+        with closing(tables_in_postgres(store)) as tables:
+            found = list(_accounts_of(tables)) if command == "users" else _totals_of(tables)
+    elif source is OF_DATABASE:
         with closing(Database(folder / DATABASE_NAME, beside=True)) as database, database.reading():
             # Read to the end before anything is printed: whoever pages through it must not hold the
             # worker up meanwhile.
@@ -201,6 +208,18 @@ def totals_of_worker(link: AdminLink) -> Totals:
     if not isinstance(answer, Totals):
         raise FrameUndecodable(f"{type(answer).__name__} is no answer to that")
     return answer
+
+
+def _accounts_of(tables: "PostgresTables") -> Iterator[Account]:
+    for one, load in tables.accounts():
+        days = one.registered, one.seen
+        yield Account(*one[:4], *load, *days, one.is_disabled, one.one_time_keys)
+
+
+def _totals_of(tables: "PostgresTables") -> Totals:
+    found, generation = tables.totals()
+    # Unfinished uploads are in no table.
+    return Totals(*found[:5], 0, 0, *found[5:8], generation, *found[8:])
 
 
 def accounts_of_database(database: Database) -> Iterator[Account]:

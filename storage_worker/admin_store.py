@@ -21,6 +21,7 @@ from storage_worker.settings import add_shard_options, check_directory, place_of
 
 if TYPE_CHECKING:
     from storage_worker.engine.postgres.connection import Connection
+    from storage_worker.engine.postgres.operators_tables import PostgresTables
     from storage_worker.engine.postgres.schema import Place
 
 EXIT_ALTERED: Final = 1
@@ -87,6 +88,18 @@ def run(settings: argparse.Namespace, say: Say) -> int:
         return 0
     finally:
         connection.close()
+
+
+def tables_in_postgres(store: str) -> "PostgresTables":
+    """What an operator's commands change in this database. Raises `SettingRejected` and
+    `StorageError`.
+    """
+    place_of(store, None)
+    try:
+        from storage_worker.engine.postgres.operators_tables import PostgresTables
+    except ImportError as error:
+        raise SettingRejected(f"--store needs the package psycopg ({error}): install messageu[postgres]") from error
+    return PostgresTables(store, time.sleep)
 
 
 def _server_id(settings: argparse.Namespace, place: "Place") -> bytes:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
-from storage_worker.engine.records import Decided, OldMail, TokenUsed
+from storage_worker.engine.records import Decided, InvitationMade, OldMail, TokenUsed
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import (
     Account,
@@ -33,6 +33,7 @@ from storage_worker.engine.values import (
     Grants,
     Identity,
     Invitation,
+    KeptName,
     MailboxStats,
     MailPlace,
     PublishedKeys,
@@ -292,6 +293,45 @@ class RunRules(Protocol):
         """The refusal for data that could not be read. Re-raises any other error."""
 
 
+class OperatorsTables(Protocol):
+    """What an operator's commands change beside the worker, which sees it with a later turn. Each
+    method is a transaction of its own.
+    """
+
+    def make_invitation(self, made: InvitationMade, now_ms: int) -> None:
+        """Make one, and drop those whose time is over."""
+
+    def invitations(self) -> list[Invitation]:
+        """All of them, by the time when they expire."""
+
+    def revoke(self, digests: Sequence[bytes]) -> None:
+        """Drop these."""
+
+    def delete(self, name: str) -> bool:
+        """Mark a user as deleted; whether there was one. The worker does the rest."""
+
+    def kept_names(self) -> list[KeptName]:
+        """The names of deleted users that were not freed, in the order of registration."""
+
+    def free(self, name: str) -> bool:
+        """Let others register a deleted user's name, and what looks like it; whether there was
+        one.
+        """
+
+    def is_leaving(self, name: str) -> bool | None:
+        """Whether what the user of this name had is being deleted; None for no user."""
+
+    def re_key(self, name: str, key: bytes, day: int) -> bool:
+        """Give a user another public key, as seen on this day, and remove the keys that they have
+        published; whether there is one.
+        """
+
+    def unprove(self, name: str) -> bool:
+        """Let programs of the published protocol act for a user again, until their next proof;
+        whether there is one.
+        """
+
+
 class Engine(Protocol):
     """One open store. Any method may raise `StoreFailed`; what is on disk is then unknown, and the
     worker ends.
@@ -417,6 +457,9 @@ class Engine(Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether `maintain` goes on with something that should not wait for gateways."""
+
+    def look_again(self) -> None:
+        """An operator's command has changed tables: see it with the next turn."""
 
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Between two turns, where others delete users, too: rows and client ids of those who were

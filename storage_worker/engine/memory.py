@@ -679,6 +679,9 @@ class MemoryEngine:
         """Nothing is ever due."""
         return False
 
+    def look_again(self) -> None:
+        """No command changes it."""
+
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Nobody else deletes users."""
         return []

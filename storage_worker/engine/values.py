@@ -103,6 +103,13 @@ class Deletion(Enum):
     DONE = auto()
 
 
+class KeptName(NamedTuple):
+    """Nobody can register `name` until it is freed. `goes_on`: what the user had is still there."""
+
+    name: str
+    goes_on: bool
+
+
 class Invitation(NamedTuple):
     """`digest`: SHA-256 of the 16 bytes of the invitation; `uses`: so many are left; `expires_at`
     in Unix milliseconds.

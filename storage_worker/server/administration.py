@@ -111,6 +111,7 @@ class Administration:
             case SetDisabled(name, disabled):
                 return self._disable(name, now_ms, disabled=disabled)
             case UsersChanged():
+                self._engine.look_again()
                 problem = own_turn(self._engine, self._rules, now_ms, self._rules.end_deleted)
                 return Obeyed() if problem is None else NotDone(problem)
             case SetLogLevel(level):

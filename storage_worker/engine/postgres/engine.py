@@ -307,8 +307,12 @@ class PostgresEngine:
         """
         return self.log.is_flushing or (self._deleted.is_busy and self._full_at is None and not self.log.is_stuck)
 
+    def look_again(self) -> None:
+        """An operator's command has changed tables: see it with the next turn."""
+        self.users.look_again()
+
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
-        """Of several shards: who was deleted at the directory."""
+        """Who was deleted at the directory, or by an operator's command."""
         return self.users.take_departed(now_ms)
 
     def maintain(self, now_ms: int) -> None:

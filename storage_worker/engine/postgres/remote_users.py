@@ -115,6 +115,10 @@ class RemoteUsers:
             del self._by_row[user.row]
         self._looked_at = None
 
+    def look_again(self) -> None:
+        """Look at the directory with the next turn."""
+        self._looked_at = None
+
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Look at the directory, when it is time to: rows and client ids of users who were deleted
         since the last call. Raises `StoreFailed` for a new generation of the store.

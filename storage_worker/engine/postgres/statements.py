@@ -169,6 +169,8 @@ UNSEEN: Final = "SELECT client_id FROM account WHERE id > $1 AND id <= $2 AND se
 # --- what the shards have of one another
 
 DIRECTORY_STATE: Final = "SELECT server_id, generation, changes FROM store WHERE id = 1"
+CHANGES: Final = "SELECT changes FROM store WHERE id = 1"
+DELETED_IDS: Final = "SELECT id, client_id FROM account WHERE deleted ORDER BY id"
 COUNT_CHANGE: Final = "UPDATE store SET changes = changes + 1 WHERE id = 1"
 DIRECTORY_USERS: Final = (
     "SELECT client_id, id, proven, seen, disabled FROM account WHERE client_id = ANY($1::bytea[]) AND NOT deleted"
@@ -267,6 +269,27 @@ WRITE_SLOT: Final = (
     "incarnation = excluded.incarnation, earlier = excluded.earlier, number = excluded.number, "
     "outcomes = excluded.outcomes, before = excluded.before"
 )
+
+# --- what an operator's commands do
+
+FORGET_OVER: Final = "DELETE FROM invitation WHERE expires_at <= $1"
+MARK_NAME_DELETED: Final = "UPDATE account SET deleted = true WHERE name = $1 AND NOT deleted"
+KEPT_NAMES: Final = (
+    "SELECT name, goes_on FROM (SELECT name, false AS goes_on, id FROM deleted_account WHERE name IS NOT NULL "
+    "UNION ALL SELECT name, true, id FROM account WHERE deleted) AS kept ORDER BY id"
+)
+FORGET_LOOKS_OF_NAME: Final = "DELETE FROM name_look WHERE account IN (SELECT id FROM deleted_account WHERE name = $1)"
+FREE_NAME: Final = "UPDATE deleted_account SET name = NULL WHERE name = $1"
+RE_KEY: Final = (
+    "UPDATE account SET public_key = $2, seen = greatest(coalesce(seen, 0), $3::bigint) WHERE name = $1 AND NOT deleted"
+)
+REMOVE_KEYS: Final = (
+    "UPDATE published_key SET bundle = NULL, digest = $2, one_time = ''::bytea "
+    "WHERE account IN (SELECT id FROM account WHERE name = $1)"
+)
+UNPROVE: Final = "UPDATE account SET proven = false, told = false WHERE name = $1 AND NOT deleted"
+LAST_TURN: Final = "SELECT coalesce(max(number), 0) FROM journal"
+COUNT_TURNS: Final = "SELECT count(*) FROM journal WHERE number <= $1"
 
 # --- a move to or from another engine
 

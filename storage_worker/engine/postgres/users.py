@@ -30,6 +30,8 @@ from storage_worker.engine.values import Account, Deletion, KeyState, User
 
 USERS_PER_PAGE: Final = 500
 REMEMBERED: Final = 100_000
+LOOK_EVERY_MS: Final = 1_000
+"""How late a turn may be that sees what an operator's command has changed."""
 
 
 class _Taken(NamedTuple):
@@ -75,6 +77,9 @@ class UserRegistry:
         self._keys = keys
         self._shards = shards
         self._unpublished = False
+        self._looked_at: int | None = None
+        self._changes: int | None = None
+        self._leaving: set[int] = set()
         self._told: set[int] = set()
         self._authenticated: set[int] = set()
         self._deleted: set[int] = set()
@@ -83,7 +88,7 @@ class UserRegistry:
         """All five: what the tables do not have."""
         self._taken = _NONE
         self.has_news = False
-        """Whether a deletion waits for the tables, from where it goes on."""
+        """Whether something waits that others look for in the tables."""
         self.has_deleted = False
         """Whether the table has more deleted users than whoever sets this back knows of."""
         self.known: dict[bytes, User] = {}
@@ -110,6 +115,8 @@ class UserRegistry:
         match record:
             case UserAuthenticated(user, told):
                 self._authenticated.add(user)
+                # An operator may want to take it back, in the table.
+                self.has_news = True
                 self._unpublished = self._unpublished or not told
                 if told:
                     self._told.add(user)
@@ -227,9 +234,27 @@ class UserRegistry:
     def refresh(self, client_id: bytes) -> None:
         """No other process changes users."""
 
+    def look_again(self) -> None:
+        """Look into the tables with the next turn."""
+        self._looked_at = None
+
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
-        """No other process deletes users."""
-        return []
+        """Look now and then what an operator's command has changed: rows and client ids of users
+        who were deleted since the last call.
+        """
+        if self._looked_at is not None and 0 <= now_ms - self._looked_at < LOOK_EVERY_MS:
+            return []
+        self._looked_at = now_ms
+        changes: int = self._database.row(statements.CHANGES)[0]
+        if changes == self._changes:
+            return []
+        self._changes = changes
+        leaving = [(row, client_id) for row, client_id in self._database.rows(statements.DELETED_IDS)]
+        departed = [one for one in leaving if one[0] not in self._leaving]
+        self._leaving = {row for row, _client_id in leaving}
+        self._forget_known()
+        self.has_deleted = self.has_deleted or bool(departed)
+        return departed
 
     def row_of(self, client_id: bytes) -> int:
         """The row of a user who exists, or did when the journal was written."""

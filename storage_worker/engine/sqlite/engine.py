@@ -301,6 +301,9 @@ class SqliteEngine:
         """Whether what a deleted user had goes now, step by step."""
         return self._deleted.is_busy and not self.log.is_stuck
 
+    def look_again(self) -> None:
+        """Every turn looks."""
+
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Nobody else deletes users."""
         return []

@@ -12,7 +12,7 @@ are opaque.
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.records import (
@@ -28,18 +28,11 @@ from storage_worker.engine.records import (
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.published_keys import Keys
-from storage_worker.engine.values import Account, Deletion, KeyState, User
+from storage_worker.engine.values import Account, Deletion, KeptName, KeyState, User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
 REMEMBERED: Final = 100_000
-
-
-class KeptName(NamedTuple):
-    """Nobody can register `name` until it is freed. `goes_on`: what the user had is still there."""
-
-    name: str
-    goes_on: bool
 
 
 def _state_of(keys: int | None) -> KeyState:

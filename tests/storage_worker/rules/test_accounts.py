@@ -41,6 +41,7 @@ from common.values import Registration
 from storage_worker import admin_accounts
 from storage_worker.engine.memory import Disk
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.operators_tables import SqliteTables
 from storage_worker.engine.values import Identity
 from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.admission import Limits
@@ -148,7 +149,7 @@ class TestDelete:
             after(gateway, user, 0, watch=True)
         worker.flush()
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
-            assert admin_accounts.delete(beside, "alice", print, as_json=False) == 0
+            assert admin_accounts.delete(SqliteTables(beside), "alice", print, as_json=False) == 0
         assert worker.administer(UsersChanged()) == Obeyed()
         assert worker.administer(SetDisabled("bob", True)) == Obeyed()
         [(peer, notice)] = worker.processor.take_notices()

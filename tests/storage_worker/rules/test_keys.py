@@ -24,10 +24,10 @@ from common.storage_protocol.operations import (
     UploadProgress,
 )
 from common.values import RefusalReason as Reason
-from storage_worker.admin import unprove
-from storage_worker.admin_accounts import re_key
+from storage_worker.admin_accounts import re_key, unprove
 from storage_worker.engine.sqlite import published_keys
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.operators_tables import SqliteTables
 from storage_worker.engine.sqlite.store_identity import GenerationFile, new_generation
 from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fetch
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces
@@ -96,7 +96,7 @@ class TestWhoMay:
         publish(gateway, bob, 1)
         worker.flush()
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
-            assert unprove(beside, "bob", print, as_json=False) == 0
+            assert unprove(SqliteTables(beside), "bob", print, as_json=False) == 0
         assert gateway.refused(ClaimKey(alice, True, bob, True)) is Reason.NO_KEYS
         assert gateway.refused(StoreMessage(alice, True, bob, 5, b"sealed", TOKEN)) is Reason.NO_KEYS
         gateway.ask(MarkAuthenticated(bob))
@@ -120,7 +120,7 @@ class TestWhoMay:
             worker.flush()
         (tmp_path / "key").write_bytes(RSA_KEY)
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
-            assert re_key(beside, "bob", tmp_path / "key", print, 0, as_json=False) == 0
+            assert re_key(SqliteTables(beside), "bob", tmp_path / "key", print, 0, as_json=False) == 0
         if then == "flushes":
             worker.flush()
         elif then != "goes on":
@@ -311,7 +311,7 @@ class TestMessages:
         assert gateway.one(message) == Stored(1)
         worker.flush()
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
-            unprove(beside, "bob", print, as_json=False)
+            unprove(SqliteTables(beside), "bob", print, as_json=False)
         assert gateway.one(message) == Stored(1)
 
     def test_large_ones(self, worker: SqliteWorker, gateway: Gateway) -> None:
@@ -324,7 +324,7 @@ class TestMessages:
         gateway.one(Chunk(1, bytes(LARGE)))
         worker.flush()
         with closing(Database(worker.folder / "mail.db", beside=True)) as beside:
-            unprove(beside, "bob", print, as_json=False)
+            unprove(SqliteTables(beside), "bob", print, as_json=False)
         assert gateway.refused(CommitUpload(1)) is Reason.NO_KEYS
         gateway.ask(MarkAuthenticated(bob))
         assert gateway.one(begin) == UploadProgress(0)

@@ -39,8 +39,8 @@ from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.deletion import ERASE_EVERY_MS, STEP
 from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.published_keys import Keys
-from storage_worker.engine.sqlite.users import KeptName, UserRegistry
-from storage_worker.engine.values import Deletion
+from storage_worker.engine.sqlite.users import UserRegistry
+from storage_worker.engine.values import Deletion, KeptName
 from tests.storage_worker.rules.asking import contents, fetch, files
 from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker
 
