@@ -112,6 +112,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="what our server is loaded with: 603 and 604 of the published protocol, 642 and 643 of our own client, "
         "or each in turn (both; with --tls, --close-each and --store: published)",
     )
+    parser.add_argument(
+        "--python",
+        metavar="PROGRAM",
+        type=Path,
+        action="append",
+        help="measure each server run by this interpreter too, which has its packages; may be given several times",
+    )
     parser.add_argument("--python-generator", action="store_true", help="do not use the C compiler")
     parser.add_argument(
         "--profile",
@@ -133,6 +140,7 @@ def variants(servers: list[MessageU], options: argparse.Namespace) -> tuple[list
     """
     if options.store:
         servers = [one for server in servers for one in (server, server.over_postgres())]
+    servers = [one for server in servers for one in (server, *(server.run_by(path) for path in options.python or ()))]
     requests = options.requests or ("published" if options.close_each or options.store else "both")
     if options.tls:
         ways = [[server, server.over_tls()] for server in servers]

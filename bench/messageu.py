@@ -27,7 +27,7 @@ from bench.profiles import profiled, write_text
 from bench.programs import Programs, free_port
 from bench.rivals.postgres import Postgres, started
 from bench.signing_in import shared_public_key
-from bench.subject import Kind, Sending, Shape, SubjectFailed
+from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
 from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
 from common.client_protocol.requests import (
     FETCH,
@@ -253,13 +253,16 @@ class MessageU:
     dialect = Dialect.MESSAGEU
 
     def __init__(
-        self, name: str, code_folder: Path, *, tls: bool = False, in_postgres: bool = False, extension: bool = False
-    ) -> None:
+        self, name: str, code_folder: Path, *, tls: bool = False, in_postgres: bool = False, extension: bool = False,
+        python: str = sys.executable,
+    ) -> None:  # fmt: skip
+        """`python`: the interpreter that runs it, which has its packages."""
         self.name = name
         self.kinds = frozenset({Kind.SENDS, Kind.DRAIN, Kind.IDLE}) if tls else frozenset(Kind)
         self._tls = tls
         self._in_postgres = in_postgres
         self._extension = extension
+        self._python = python
         self._code_folder = code_folder.resolve()
         self._profiles: Path | None = None
         missing = [program for program in PROGRAMS.values() if not (self._code_folder / program).is_dir()]
@@ -268,11 +271,11 @@ class MessageU:
 
     def over_tls(self) -> "MessageU":
         """The same server, loaded over TLS."""
-        return MessageU(f"{self.name} TLS", self._code_folder, tls=True)
+        return MessageU(f"{self.name} TLS", self._code_folder, tls=True, python=self._python)
 
     def over_postgres(self) -> "MessageU":
         """The same server with its store in PostgreSQL."""
-        return MessageU(f"{self.name} PostgreSQL", self._code_folder, in_postgres=True)
+        return MessageU(f"{self.name} PostgreSQL", self._code_folder, in_postgres=True, python=self._python)
 
     @property
     def missing(self) -> str:
@@ -281,7 +284,18 @@ class MessageU:
 
     def by_extension(self) -> "MessageU":
         """The same server, loaded as our own client does: by 642 and 643, signed in."""
-        return MessageU(f"{self.name} 642/643", self._code_folder, in_postgres=self._in_postgres, extension=True)
+        return MessageU(
+            f"{self.name} 642/643",
+            self._code_folder,
+            in_postgres=self._in_postgres,
+            extension=True,
+            python=self._python,
+        )
+
+    def run_by(self, python: Path) -> "MessageU":
+        """The same server, run by another interpreter."""
+        version = version_in([str(python), "--version"], r"Python (\S+)")
+        return MessageU(f"{self.name} Python {version}", self._code_folder, python=str(python))
 
     def profile_into(self, folder: Path) -> None:
         """From now on profile both programs, each run into files of its own in `folder`."""
@@ -330,10 +344,10 @@ class MessageU:
                 begun = next(starts)
                 programs.stop()
                 for role, program in PROGRAMS.items():
-                    command = [sys.executable, "-P", "-m", program]
+                    command = [self._python, "-P", "-m", program]
                     if self._profiles is not None:
                         profiles.append(self._profiles.resolve() / f"{role}-{port}-{begun}.profile")
-                        command = profiled(program, profiles[-1])
+                        command = profiled(program, profiles[-1], self._python)
                     if tls_port is not None and program == PROGRAMS["gateway"]:
                         command = [*command, "--tls-listen", f"127.0.0.1:{tls_port}"]
                     if program == PROGRAMS["worker"]:

@@ -15,11 +15,11 @@ from typing import Final
 _FUNCTIONS: Final = 60
 
 
-def profiled(program: str, file: Path) -> list[str]:
+def profiled(program: str, file: Path, python: str = sys.executable) -> list[str]:
     """The command that runs a Python program as a module, and writes its profile to
-    `file` when it has ended.
+    `file` when it has ended. `python`: the interpreter.
     """
-    return [sys.executable, "-P", "-m", "cProfile", "-o", str(file), "-m", program]
+    return [python, "-P", "-m", "cProfile", "-o", str(file), "-m", program]
 
 
 def write_text(file: Path) -> Path:

@@ -3,6 +3,7 @@ command with those.
 """
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,11 @@ def names_compared(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         (["--requests", "extension"], ["ours 642/643"], {}),
         (["--close-each"], ["ours"], {}),
         (["--tls"], ["ours", "ours TLS"], {"ours TLS": "ours"}),
+        (
+            ["--python", sys.executable, "--requests", "published"],
+            ["ours", f"ours Python {platform.python_version()}"],
+            {f"ours Python {platform.python_version()}": "ours"},
+        ),
         (["--store", "postgresql"], ["ours", "ours PostgreSQL"], {"ours PostgreSQL": "ours"}),
         (
             ["--store", "postgresql", "--requests", "extension"],

@@ -318,6 +318,7 @@ NOT_RUN: Final = {
     "scripts/bench --server . --server before=../messageu-of-last-week --only 50x32 --rival none": MINUTES,
     "scripts/bench --only 50x32 --rival none --rounds 1 --profile profiles": MINUTES,
     "scripts/bench --requests extension --only 50x32 --only drain": MINUTES,
+    "scripts/bench --python ../venv-of-3.13/bin/python --rival none --only 1x1 --only 50x32": MINUTES,
     "scripts/bench --table bench/results/2026-01-31.json": "shows a run of a day that was not",
     "scripts/torture": HALF_AN_HOUR,
 }
