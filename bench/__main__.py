@@ -22,12 +22,13 @@ from typing import Final
 from bench import suite
 from bench.figures import Figures
 from bench.generator import Generator, find_generator
-from bench.install import install
+from bench.install import install, install_wheels
 from bench.loads import OTHERS, QUICK, WHOLE, Extent, Idle, Load, Sends, load_named
 from bench.measure import measure_all
 from bench.messageu import MessageU
+from bench.plots import plot
 from bench.results import RESULTS_FOLDER, Results, file_system_of, fresh_path, gather_facts, keep
-from bench.rivals import ALWAYS, RIVALS
+from bench.rivals import ALWAYS, RIVALS, WHEELS_FOLDER
 from bench.subject import Subject, SubjectFailed
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
@@ -131,6 +132,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-keep", action="store_true", help="keep no files; --quick keeps none unless told where")
     parser.add_argument("--install", action="store_true", help="get the rivals from the system's packages, and end")
     parser.add_argument("--table", metavar="FILE", type=Path, nargs="+", help="print the tables of kept files again")
+    parser.add_argument(
+        "--plot", metavar="FILE", type=Path, help="draw the rates and p99 of the first --table into this SVG file"
+    )
     return parser
 
 
@@ -207,13 +211,18 @@ def _end(signal_number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + signal_number)
 
 
-def _print_tables(paths: Sequence[Path], parser: argparse.ArgumentParser) -> int:
+def _print_tables(paths: Sequence[Path], picture: Path | None, parser: argparse.ArgumentParser) -> int:
     for number, path in enumerate(paths):
         try:
             results = Results.from_json(path.read_text())
         except (OSError, ValueError, KeyError, TypeError) as error:
             parser.error(f"{path} can't be read as a results file: {error}")
         print(("\n" if number else "") + results.table(), end="")
+        if picture is not None and number == 0:
+            try:
+                picture.write_text(plot(results.medians()))
+            except (OSError, ValueError) as error:
+                parser.error(f"{path} can't be drawn into {picture}: {error}")
     return 0
 
 
@@ -226,10 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     if options.install:
         problem = install(list(dict.fromkeys(name for rival in RIVALS.values() for name in rival.packages)))
+        wheels = [wheel for rival in RIVALS.values() for wheel in rival.wheels]
+        problem = problem or install_wheels(wheels, WHEELS_FOLDER)
         print(f"bench: {problem}" if problem else "bench: the rivals are installed", file=sys.stderr)
         return 1 if problem else 0
     if options.table:
-        return _print_tables(options.table, parser)
+        return _print_tables(options.table, options.plot, parser)
+    if options.plot:
+        parser.error("--plot draws what --table FILE names")
     extent = _extent(options)
     servers: list[MessageU] = options.server or [MessageU("ours", _PROJECT)]
     if options.requests in {"extension", "both"} and (options.tls or options.close_each):

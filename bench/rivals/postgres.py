@@ -120,6 +120,7 @@ class Postgres:
     dialect = Dialect.POSTGRES
     kinds = frozenset({Kind.SENDS, Kind.DRAIN})
     packages = ("postgresql",)
+    wheels: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str:

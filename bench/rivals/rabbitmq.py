@@ -127,6 +127,7 @@ class RabbitMQ:
     dialect = Dialect.AMQP
     kinds = frozenset({Kind.SENDS, Kind.DRAIN})
     packages = ("rabbitmq-server",)
+    wheels: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str:

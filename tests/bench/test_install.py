@@ -1,10 +1,11 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from bench.install import install
+from bench.install import install, install_wheels
 
 
 @pytest.fixture
@@ -26,6 +27,13 @@ def test_packages_are_installed_after_the_lists_are_fetched(calls: list[Sequence
     assert install(["one", "two"], answering(calls, 0)) == ""
     assert [command[2] for command in calls] == ["update", "install"]
     assert calls[1][-2:] == ["one", "two"]
+
+
+def test_wheels_are_installed_into_a_folder_of_their_own(calls: list[Sequence[str]], tmp_path: Path) -> None:
+    assert install_wheels(["one==1"], tmp_path, answering(calls, 0)) == ""
+    assert calls[0][1:4] == ["-m", "pip", "install"]
+    assert calls[0][-3:] == ["--target", str(tmp_path), "one==1"]
+    assert install_wheels(["one==1"], tmp_path, answering(calls, 1)).startswith("pip install failed")
 
 
 def test_a_failure_is_told_and_ends_it(calls: list[Sequence[str]]) -> None:

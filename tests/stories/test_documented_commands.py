@@ -320,6 +320,7 @@ NOT_RUN: Final = {
     "scripts/bench --requests extension --only 50x32 --only drain": MINUTES,
     "scripts/bench --python ../venv-of-3.13/bin/python --rival none --only 1x1 --only 50x32": MINUTES,
     "scripts/bench --table bench/results/2026-01-31.json": "shows a run of a day that was not",
+    "scripts/bench --table bench/results/2026-01-31.json --plot docs/benchmarks.svg": "the same",
     "scripts/torture": HALF_AN_HOUR,
 }
 """What is not run is at least understood: `test_what_is_not_run_is_taken`."""
