@@ -23,6 +23,7 @@ from client.suite1.values import (
     MAX_PAYLOAD,
     MAX_SESSION_IDS,
     RENEWING,
+    REPLACING,
     VERSION,
     OpenFailure,
     Pair,
@@ -119,17 +120,22 @@ def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Open
     decrypted = _decrypted(keys, peer, message)
     if isinstance(decrypted, OpenFailure):
         return _refused(keys, peer, decrypted)
+    before = peer.sessions
     keys, peer, plain, is_new = decrypted
     peer = peer._replace(digests=(digest, *peer.digests)[:MAX_DIGESTS])
     inner = layout.unpacked(plain)
     failure = _inner_failure(keys, peer, pair, inner)
     if failure is not None:
-        return NotOpened(keys, peer, failure)
+        # What a message that is not meant so has started sends nothing.
+        return NotOpened(keys, peer._replace(sessions=before) if is_new else peer, failure)
     assert inner is not None
     return _accepted(keys, peer, inner, is_new=is_new)
 
 
 def _refused(keys: OwnKeys, peer: Peer, failure: OpenFailure) -> NotOpened:
+    # A stranger's word makes nobody replace their keys.
+    if failure in REPLACING and (peer.sent or peer.highest):
+        keys = keys._replace(suspect=True)
     return NotOpened(keys, peer._replace(renew=True) if failure in RENEWING else peer, failure)
 
 
@@ -157,7 +163,7 @@ def _decrypted(keys: OwnKeys, peer: Peer, message: olm.OlmMessage) -> _Decrypted
         advanced, plain = result
         after = session._replace(olm=advanced, renewing=False)
         return _Decrypted(keys, _moved(peer, session, after), plain, is_new=False)
-    return OpenFailure.REPEATED if is_used else OpenFailure.NO_SESSION
+    return OpenFailure.USED_KEY if is_used else OpenFailure.NO_SESSION
 
 
 def _moved(peer: Peer, session: PeerSession, after: PeerSession) -> Peer:
@@ -173,7 +179,7 @@ def _started(keys: OwnKeys, peer: Peer, message: olm.OlmMessage, session_id: byt
     # A fallback key starts the same session any number of times; it is gone two generations later.
     remembered = tuple(each for each in peer.session_ids if each[1] + 2 > generation)
     if any(known == session_id for known, _ in remembered):
-        return OpenFailure.REPEATED
+        return OpenFailure.USED_KEY
     if len(remembered) >= MAX_SESSION_IDS:
         return OpenFailure.TOO_MANY_SESSIONS
     result = olm.inbound(keys.account, peer.identity.curve25519, message.data)
@@ -214,8 +220,16 @@ def _accepted(keys: OwnKeys, peer: Peer, inner: Inner, *, is_new: bool) -> Opene
     highest = inner.number if renewed else max(peer.highest, inner.number)
     peer = peer._replace(highest=highest)
     if renewed:
-        first, *others = peer.sessions
-        retired = tuple(each._replace(retired=True) for each in others)
         # Whoever renews may have been restored, and have replaced the outer key too.
-        peer = peer._replace(sessions=(first, *retired), renew=False, doubted=True)
+        peer = peer._replace(sessions=_after_renewal(peer.sessions), renew=False, doubted=True)
     return Opened(keys, peer, inner.form, inner.payload, inner.number, order, missing, renewed)
+
+
+def _after_renewal(sessions: tuple[PeerSession, ...]) -> tuple[PeerSession, ...]:
+    """Retire all sessions but the one that the peer has just started, which is the first; if a
+    renewal of our own is under way, both sides keep the one with the smaller id.
+    """
+    ours = [each for each in sessions[1:] if each.renewing and not each.retired]
+    kept = min((sessions[0], *ours), key=lambda each: each.olm.session_id)
+    others = tuple(each._replace(retired=True) for each in sessions if each is not kept)
+    return (kept._replace(renewing=False), *others)

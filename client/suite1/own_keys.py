@@ -55,10 +55,20 @@ class OuterSecret(NamedTuple):
         return OuterKey(self.number, self.valid_until, outer.public_of(self.seed))
 
 
+class Publication(NamedTuple):
+    """What a 644 carries for the user `client_id`."""
+
+    client_id: bytes
+    flags: int
+    bundle: bytes
+    one_time_keys: tuple[bytes, ...]
+
+
 class OwnKeys(NamedTuple):
     """The state. `outer`: oldest first, never empty. `kept`: how many one-time keys the server has,
     as far as is known; None before the first publication. `forget`: the next publication tells the
-    server to drop the one-time keys that it keeps.
+    server to drop the one-time keys that it keeps. `pending`: what was sent and not answered yet.
+    `suspect`: a message has named a key that this home does not have.
     """
 
     identity: Identity
@@ -71,6 +81,8 @@ class OwnKeys(NamedTuple):
     published_at: int
     forget: bool
     replaced_at: int
+    pending: Publication | None = None
+    suspect: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the state as bytes; they are secret."""
@@ -83,25 +95,18 @@ class OwnKeys(NamedTuple):
             case [
                 bytes(ed25519), bytes(curve25519), str(account), list(secrets), bytes(fallback), int(fallback_made_at),
                 int(generation), (int() | None) as kept, int(published_at), bool(forget), int(replaced_at),
+                (list() | None) as pending, bool(suspect),
             ] if secrets:  # fmt: skip
                 return cls(
                     Identity(sized(_NAME, ed25519, KEY_SIZE), sized(_NAME, curve25519, KEY_SIZE)), account,
                     tuple(_outer_secret(each) for each in secrets), sized(_NAME, fallback, KEY_SIZE), fallback_made_at,
-                    generation, kept, published_at, forget, replaced_at,
+                    generation, kept, published_at, forget, replaced_at, _pending(pending), suspect,
                 )  # fmt: skip
         raise unusable(_NAME)
 
     def outer_seed(self, number: int) -> bytes | None:
         """Return the private half of an outer key; None if it is unknown or gone."""
         return next((secret.seed for secret in self.outer if secret.number == number), None)
-
-
-class Publication(NamedTuple):
-    """What a 644 carries."""
-
-    flags: int
-    bundle: bytes
-    one_time_keys: tuple[bytes, ...]
 
 
 def new_keys(now: int, random_bytes: RandomBytes) -> OwnKeys:
@@ -117,7 +122,8 @@ def publication_due(keys: OwnKeys, now: int) -> bool:
     """
     newest = keys.outer[-1]
     return (
-        newest.published_at is None
+        keys.pending is not None
+        or newest.published_at is None
         or keys.forget
         or keys.kept is None
         or keys.kept < ONE_TIME_LOW
@@ -131,9 +137,12 @@ def prepare_publication(
 ) -> tuple[OwnKeys, Publication]:
     """Make a publication, with a new outer key and a new fallback key if theirs are old.
 
-    Save the new state before the publication leaves. If no answer comes, prepare another one: the
-    one-time keys of this one are never published again, the rest is.
+    Save the new state before the publication leaves. Until it is `published`, the same one comes
+    back, byte for byte, unless it was for another user, or the server has to forget keys now.
     """
+    pending = keys.pending
+    if pending is not None and pending.client_id == client_id and bool(pending.flags & FORGET) == keys.forget:
+        return keys, pending
     newest = keys.outer[-1]
     if not newest.made_at <= now < newest.made_at + ROTATE_AFTER:
         keys = keys._replace(outer=(*keys.outer, _new_outer(keys.outer, now, random_bytes)))
@@ -146,7 +155,8 @@ def prepare_publication(
     sign = olm.signer(keys.account)
     bundle = bundles.made_bundle(client_id, Bundle(keys.identity, keys.outer[-1].public, keys.fallback), sign)
     signed = tuple(bundles.made_one_time_key(client_id, key, sign) for key in one_time_keys)
-    return keys, Publication(FORGET if keys.forget else 0, bundle, signed)
+    publication = Publication(client_id, FORGET if keys.forget else 0, bundle, signed)
+    return keys._replace(pending=publication), publication
 
 
 def published(keys: OwnKeys, kept: int, now: int) -> OwnKeys:
@@ -154,7 +164,7 @@ def published(keys: OwnKeys, kept: int, now: int) -> OwnKeys:
     newest = keys.outer[-1]
     if newest.published_at is None:
         newest = newest._replace(published_at=now)
-    return keys._replace(outer=(*keys.outer[:-1], newest), kept=kept, published_at=now, forget=False)
+    return keys._replace(outer=(*keys.outer[:-1], newest), kept=kept, published_at=now, forget=False, pending=None)
 
 
 def without_expired(keys: OwnKeys, now: int) -> OwnKeys:
@@ -171,7 +181,7 @@ def without_expired(keys: OwnKeys, now: int) -> OwnKeys:
 
 def replacement_due(keys: OwnKeys, failure: OpenFailure, now: int) -> bool:
     """Whether a message that was not opened shows that the published keys are to be `replaced`."""
-    return failure in REPLACING and not keys.replaced_at <= now < keys.replaced_at + REPLACE_AT_MOST
+    return failure in REPLACING and keys.suspect and not keys.replaced_at <= now < keys.replaced_at + REPLACE_AT_MOST
 
 
 def replaced(keys: OwnKeys, now: int, random_bytes: RandomBytes) -> OwnKeys:
@@ -180,7 +190,9 @@ def replaced(keys: OwnKeys, now: int, random_bytes: RandomBytes) -> OwnKeys:
     """
     keys = _with_new_fallback(keys, now)
     fresh = _new_outer(keys.outer, now, random_bytes)
-    return keys._replace(outer=(*keys.outer, fresh), kept=None, forget=True, replaced_at=now)
+    return keys._replace(
+        outer=(*keys.outer, fresh), kept=None, forget=True, replaced_at=now, pending=None, suspect=False
+    )
 
 
 def _with_new_fallback(keys: OwnKeys, now: int) -> OwnKeys:
@@ -208,4 +220,19 @@ def _outer_secret(fields: object) -> OuterSecret:
             if 0 < number < 2**32:
                 seed = sized(_NAME, seed, outer.SEED_SIZE)
                 return OuterSecret(number, made_at, valid_until, seed, published_at)
+    raise unusable(_NAME)
+
+
+def _pending(fields: object) -> Publication | None:
+    match fields:
+        case None:
+            return None
+        case [bytes(client_id), int(flags), bytes(bundle), list(one_time_keys)]:
+            return Publication(client_id, flags, bundle, tuple(_bytes(key) for key in one_time_keys))
+    raise unusable(_NAME)
+
+
+def _bytes(field: object) -> bytes:
+    if isinstance(field, bytes):
+        return field
     raise unusable(_NAME)

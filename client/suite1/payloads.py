@@ -23,6 +23,8 @@ ID_SIZE: Final = 16
 MAX_NAME: Final = 255
 """Bytes of UTF-8, of a file's name and of a media type."""
 MAX_IDS: Final = 256
+MAX_VALUES: Final = 65_536
+"""Of a payload, each key, value, array and map counted: what they take in memory is bounded."""
 _MAX_DEPTH: Final = 8
 _DIGEST: Final = 32
 _KEY: Final = 32
@@ -166,8 +168,8 @@ def decoded(raw: bytes) -> Payload:
 
 
 def _fields(raw: bytes) -> dict[Any, Any]:
-    if len(raw) > MAX_PAYLOAD:
-        raise _malformed("it is too long")
+    if len(raw) > MAX_PAYLOAD or not _is_small(raw):
+        raise _malformed("it is too long, or has too many values")
     try:
         found = cbor2.loads(
             raw, max_depth=_MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False, semantic_decoders=_NO_TAGS
@@ -179,6 +181,28 @@ def _fields(raw: bytes) -> dict[Any, Any]:
         raise _malformed("the payload is no map in deterministic encoding")
     assert isinstance(found, dict)
     return found
+
+
+def _is_small(raw: bytes) -> bool:
+    """Whether bytes of CBOR have a bounded number of values, before anything is made of them."""
+    at = count = 0
+    while at < len(raw):
+        major, short = raw[at] >> 5, raw[at] & 31
+        count += 1
+        if count > MAX_VALUES or short > _LONGEST_HEAD:
+            return False
+        head = 1 if short < _FIRST_LONG_HEAD else 1 + (1 << short - _FIRST_LONG_HEAD)
+        if major in {2, 3}:
+            # Of byte strings and texts the head has the length.
+            at += short if head == 1 else int.from_bytes(raw[at + 1 : at + head], "big")
+        at += head
+    return True
+
+
+_FIRST_LONG_HEAD: Final = 24
+_LONGEST_HEAD: Final = 27
+"""The short count of a head: up to 23 it is the number, from 24 to 27 one to eight bytes have it.
+"""
 
 
 def _refuse_tag(*_: object) -> NoReturn:

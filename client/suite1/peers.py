@@ -15,6 +15,7 @@ from client.suite1 import olm
 from client.suite1.own_keys import OwnKeys
 from client.suite1.state_codec import packed, sized, unpacked, unusable
 from client.suite1.values import (
+    DAY,
     HOUR,
     KEY_SIZE,
     MAX_SESSIONS,
@@ -119,8 +120,9 @@ def claim_due(peer: Peer, now: int) -> ClaimReason | None:
     if peer.renew and not peer.renewed_at <= now < peer.renewed_at + RENEW_AT_MOST:
         return ClaimReason.RENEWAL
     is_old = peer.doubted or peer.outer.valid_until <= now
-    # An owner who is away goes on having an old one.
-    if is_old and not peer.claimed_at <= now < peer.claimed_at + HOUR:
+    # An owner who is away goes on having an old one, and each claim takes a one-time key.
+    is_away = not peer.doubted and peer.outer.valid_until <= peer.claimed_at
+    if is_old and not peer.claimed_at <= now < peer.claimed_at + (DAY if is_away else HOUR):
         return ClaimReason.OUTER_KEY
     return None
 

@@ -136,6 +136,7 @@ class OpenFailure(StrEnum):
     MALFORMED = "malformed"
     VERSION = "later-version"
     REPEATED = "repeated"
+    USED_KEY = "used-key"
     OUTER_KEY_UNKNOWN = "outer-key-unknown"
     OUTER_DAMAGED = "outer-damaged"
     INNER_MALFORMED = "inner-malformed"
@@ -153,11 +154,12 @@ RENEWING: Final = frozenset(
         OpenFailure.OUTER_DAMAGED,
         OpenFailure.INNER_MALFORMED,
         OpenFailure.ONE_TIME_KEY_UNKNOWN,
+        OpenFailure.USED_KEY,
         OpenFailure.NO_SESSION,
     }
 )
 """After these the next message to that peer starts a new session."""
 REPLACING: Final = frozenset({OpenFailure.OUTER_KEY_UNKNOWN, OpenFailure.ONE_TIME_KEY_UNKNOWN})
-"""After these the server seems to have keys that this home has not: they are replaced, if
-`own_keys.replacement_due` says so.
+"""After these, of somebody with whom there were messages before, the server seems to have keys that
+this home has not: they are replaced, if `own_keys.replacement_due` says so.
 """

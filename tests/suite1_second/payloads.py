@@ -8,8 +8,19 @@ from tests.suite1_second import cbor
 from tests.suite1_second.primitives import Refused
 
 LARGEST = 16 << 20
+VALUES = 65_536
 
 KIND, SENT_AT, ID, TEXT, FILE_NAME, MEDIA_TYPE, SIZE, DIGEST, KEY, IDS, REPLY_TO = range(11)
+
+
+def count(value: cbor.Value) -> int:
+    """How many values there are, keys and containers among them."""
+    match value:
+        case dict():
+            return 1 + sum(1 + count(each) for each in value.values())
+        case list():
+            return 1 + sum(map(count, value))
+    return 1
 
 
 def is_number(value: object) -> bool:
@@ -77,6 +88,8 @@ def decode(data: bytes) -> Payload:
         value = cbor.decode(data)
     except cbor.NotCbor as error:
         raise Refused("malformed") from error
+    if count(value) > VALUES:
+        raise Refused("malformed")
     if not isinstance(value, dict) or not value.keys() >= ALWAYS or not all(fits(key, value[key]) for key in ALWAYS):
         raise Refused("malformed")
     kind = value[KIND]

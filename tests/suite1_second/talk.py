@@ -76,7 +76,9 @@ class Opened:
     payload: bytes
 
 
-RENEW = frozenset({"outer-key-unknown", "outer-damaged", "inner-malformed", "one-time-key-unknown", "no-session"})
+RENEW = frozenset(
+    {"outer-key-unknown", "outer-damaged", "inner-malformed", "one-time-key-unknown", "used-key", "no-session"}
+)
 
 
 def put_first(peer: Peer, session: olm.Session) -> None:
@@ -146,12 +148,18 @@ def checked(home: Home, peer: Peer, content: bytes) -> Opened:
     if private is None:
         raise Refused("outer-key-unknown")
     inside = outer.opened(sealed, private, outer.info_of(peer.id, home.id))
+    before = list(peer.sessions)
     kept, plain, is_new = decrypted(home, peer, inside)
     peer.digests = [*peer.digests, digest][-DIGESTS:]
     kept.renewing = False
     if not kept.retired:
         peer.first(kept)
-    return compared(home, peer, kept, plain, is_new)
+    try:
+        return compared(home, peer, kept, plain, is_new)
+    except Refused:
+        if is_new:
+            peer.sessions = before
+        raise
 
 
 def decrypted(home: Home, peer: Peer, inside: bytes) -> tuple[Kept, bytes, bool]:
@@ -181,14 +189,14 @@ def decrypted(home: Home, peer: Peer, inside: bytes) -> tuple[Kept, bytes, bool]
             used_up = True
         except olm.DoesNotOpen:
             pass
-    raise Refused("repeated" if used_up else "no-session")
+    raise Refused("used-key" if used_up else "no-session")
 
 
 def answered(home: Home, peer: Peer, message: olm.PreKey) -> tuple[Kept, bytes]:
     """A session that the peer starts: checks 9 to 11."""
     peer.remembered = {each: g for each, g in peer.remembered.items() if g + 2 > home.generation}
     if message.session_id in peer.remembered:
-        raise Refused("repeated")
+        raise Refused("used-key")
     if len(peer.remembered) >= SESSION_IDS:
         raise Refused("too-many-sessions")
     if message.identity != peer.identity.curve25519:
@@ -219,9 +227,13 @@ def compared(home: Home, peer: Peer, kept: Kept, plain: bytes, is_new: bool) -> 
     form, n, h = plain[0], number(plain[5:9]), peer.highest
     renewed = form == 2 and is_new
     if renewed:
+        under_way = [each for each in peer.sessions if each.renewing and not each.retired]
+        stays = min([kept, *under_way], key=lambda each: each.session.session_id)
         for each in peer.sessions:
-            each.retired = each.retired or each is not kept
-        peer.doubted = True
+            each.retired = each.retired or each is not stays
+        stays.renewing = False
+        peer.first(stays)
+        peer.doubted, peer.renew = True, False
     is_late = n <= h and not renewed
     order = "late" if is_late else "next" if n <= h + 1 else "gap"
     missing = n - h - 1 if order == "gap" else 0

@@ -95,7 +95,7 @@ def test_a_fallback_key_starts_the_same_session_once() -> None:
     first = pair.alice_says(text("first"))
     pair.bob_opens(first)
     pair.to_alice.sessions, pair.to_alice.digests = [], []
-    with pytest.raises(Refused, match=r"^repeated$"):
+    with pytest.raises(Refused, match=r"^used-key$"):
         pair.bob_opens(first)
 
 
@@ -116,7 +116,7 @@ def test_forty_skipped_keys_are_kept(pair: Pair) -> None:
     assert pair.bob_opens(contents[-1]).missing == 44
     for i, content in enumerate(contents[:-1]):
         if i < 4:
-            with pytest.raises(Refused, match=r"^repeated$"):
+            with pytest.raises(Refused, match=r"^used-key$"):
                 pair.bob_opens(content)
         else:
             assert pair.bob_opens(content).order == "late"

@@ -99,7 +99,9 @@ class Recorder:
         advanced, message = olm.encrypt(session.olm, layout.packed(change(inner)))
         sessions = tuple(each._replace(olm=advanced) if each is session else each for each in peer.sessions)
         home.keep(other.client_id, peer._replace(sessions=sessions))
-        self.sealed(home, other, "by a program that breaks the rules", {session.olm.session_id})
+        # A session in which nothing was sealed yet begins with this message.
+        before = {session.olm.session_id} if peer.sent or peer.highest else set()
+        self.sealed(home, other, "by a program that breaks the rules", before)
         return self.outside(peer.outer, pair, bytes([message.kind]) + message.data)
 
     @staticmethod
@@ -122,6 +124,26 @@ class Recorder:
                 "state": {"peer": b64(peer.to_bytes())},
             }
         )
+
+    def put_back(self, home: Home, copy: tuple[bytes, dict[bytes, bytes]]) -> None:
+        """Put a copy of a home in its place that was made behind the first two messages."""
+        other = self.bob if home is self.alice else self.alice
+        home.put_back(copy)
+        peer = home.peer(other.client_id)
+        self.found["steps"].append(
+            {
+                "step": "put back",
+                "by": NAMES[home.client_id],
+                "note": "this home is again as it was behind the first two messages",
+                "state": {"keys": b64(home.keys.to_bytes()), "peer": b64(peer.to_bytes())},
+            }
+        )
+
+    def start(self, home: Home) -> None:
+        """Claim, and so start a session in which nothing is sealed yet."""
+        other = self.bob if home is self.alice else self.alice
+        claim = home.claim(other.client_id, first=False)
+        home.keep(other.client_id, peers.claimed(home.keys, home.peer(other.client_id), claim, NOW))
 
     def open(
         self, home: Home, content: bytes, expected: OpenFailure | None = None, note: str = "", sender: bytes = b""
@@ -211,25 +233,65 @@ def a_renewal() -> Vectors:
     copy = alice.copy()
     record.open(bob, record.seal(alice, "3"))
     record.open(alice, record.seal(bob, "4"))
-    alice.put_back(copy)
-    record.found["steps"].append(
-        {
-            "step": "put back",
-            "by": "alice",
-            "note": "alice's home is again as it was behind the first two messages",
-            "state": {"keys": b64(alice.keys.to_bytes()), "peer": b64(alice.peer(BOB).to_bytes())},
-        }
-    )
+    record.put_back(alice, copy)
     record.open(alice, record.seal(bob, "5"), OpenFailure.NO_SESSION)
     notice = payloads.encoded(CouldNotOpen(About(bytes(15) + b"\7", NOW), (bytes(15) + b"\5",)))
-    # A claim starts the session.
-    peer = peers.claimed(alice.keys, alice.peer(BOB), alice.claim(BOB, first=False), NOW)
-    alice.keep(BOB, peer)
+    record.start(alice)
     content = alice.seal_payload(BOB, notice)
     record.sealed(alice, bob, "form 2: a new session takes the place of the one that failed", set())
     record.open(bob, content)
     record.open(alice, record.seal(bob, "welcome back"))
     record.open(bob, record.seal(alice, "form 1 again"))
+    return record.found
+
+
+def a_copy_that_writes_first() -> Vectors:
+    record = Recorder("a home that was put back writes first")
+    alice, bob = record.alice, record.bob
+    record.open(bob, record.seal(alice, "1"))
+    record.open(bob, record.seal(alice, "2"))
+    copy = alice.copy()
+    record.open(bob, record.seal(alice, "3"))
+    record.put_back(alice, copy)
+    record.open(bob, record.seal(alice, "3, of the copy"), OpenFailure.USED_KEY, "its key is the one of 3")
+    record.open(alice, record.seal(bob, "I could not open something"))
+    record.open(bob, record.seal(alice, "so I know it"))
+    return record.found
+
+
+def both_renew_at_once() -> Vectors:
+    record = Recorder("both renew at once")
+    alice, bob = record.alice, record.bob
+    record.open(bob, record.seal(alice, "1"))
+    record.open(alice, record.seal(bob, "2"))
+    for home in (alice, bob):
+        spoilt = layout.enveloped(home.keys.outer[-1].number, bytes(1300))
+        record.open(home, spoilt, OpenFailure.OUTER_DAMAGED, "a server spoils a message each way")
+    for number in range(3):
+        crossing = record.seal(alice, f"a{number}"), record.seal(bob, f"b{number}")
+        record.open(bob, crossing[0])
+        record.open(alice, crossing[1])
+    one, other = alice.peer(BOB).sending, bob.peer(ALICE).sending
+    assert one is not None
+    assert other is not None
+    assert one.olm.session_id == other.olm.session_id
+    assert not one.renewing
+    assert not other.renewing
+    record.open(bob, record.seal(alice, "in one session"))
+    record.open(alice, record.seal(bob, "in the same session"))
+    return record.found
+
+
+def a_start_that_was_not_meant() -> Vectors:
+    record = Recorder("a first message that was meant for somebody else")
+    alice, bob = record.alice, record.bob
+    record.start(alice)
+    content = record.forge(alice, lambda inner: inner._replace(pair=Pair(ALICE, CAROL)))
+    record.open(bob, content, OpenFailure.WRONG_IDS)
+    second = record.seal(alice, "in the same session")
+    record.open(bob, second, OpenFailure.USED_KEY, "bob has kept no session, and the id is remembered")
+    record.open(alice, record.seal(bob, "a session of his own"))
+    record.open(bob, record.seal(alice, "which both have"))
     return record.found
 
 
@@ -266,7 +328,7 @@ def refusals() -> Vectors:
     ):
         record.open(bob, record.outside(bobs, pair, altered), failure, name)
     record.open(bob, first, None, "the first message opens after all that")
-    record.open(bob, record.outside(bobs, pair, unsealed), OpenFailure.REPEATED, "the same inside, sealed anew")
+    record.open(bob, record.outside(bobs, pair, unsealed), OpenFailure.USED_KEY, "the same inside, sealed anew")
     record.open(alice, record.seal(bob, "answer"))
     for name, change, failure in (
         ("another sender inside", lambda inner: inner._replace(pair=Pair(CAROL, BOB)), OpenFailure.WRONG_IDS),
@@ -285,7 +347,7 @@ def refusals() -> Vectors:
         altered = record.outside(bobs, pair, flipped(unsealed, at))
         record.open(bob, altered, OpenFailure.NO_SESSION, f"a bit of byte {at} inside")
     used = record.outside(bobs, pair, flipped(unsealed, 37))
-    record.open(bob, used, OpenFailure.REPEATED, "another place in the chain, whose key is used up")
+    record.open(bob, used, OpenFailure.USED_KEY, "another place in the chain, whose key is used up")
     record.open(bob, normal)
     return record.found
 
@@ -385,6 +447,9 @@ def payload_cases() -> Iterator[Vectors]:
     ):  # fmt: skip
         fields = {key: value for key, value in (base | change).items() if value is not ...}
         yield described(cbor2.dumps(fields, canonical=True))
+    for zeros in (65_525, 65_526):
+        # With the map, five keys, four values and the array 65,536 values, and one more.
+        yield described(cbor2.dumps(base | {99: [0] * zeros}, canonical=True))
     good = cbor2.dumps(base, canonical=True)
     for raw in (b"", good[:-1], good + b"\0", b"\xb8\4" + good[1:], b"\xbf" + good[1:] + b"\xff", b"\xa0", b"\x80"):
         yield described(raw)
@@ -464,7 +529,16 @@ def made() -> Vectors:
         "claims": list(claims()),
         "payloads": list(payload_cases()),
         "files": list(file_cases()),
-        "conversations": [a_talk(), by_a_fallback_key(), both_at_once(), a_renewal(), refusals()],
+        "conversations": [
+            a_talk(),
+            by_a_fallback_key(),
+            both_at_once(),
+            a_renewal(),
+            a_copy_that_writes_first(),
+            both_renew_at_once(),
+            a_start_that_was_not_meant(),
+            refusals(),
+        ],
     }
 
 

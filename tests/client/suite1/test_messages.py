@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.suite1 import layout, messages, olm, outer, own_keys, payloads, peers
+from client.suite1 import bundles, layout, messages, olm, outer, own_keys, payloads, peers
 from client.suite1.layout import Inner
 from client.suite1.messages import NoSession, Opened, Order
 from client.suite1.payloads import About, Text
 from client.suite1.values import HOUR, MAX_PAYLOAD, MAX_SEALED, OpenFailure, Pair
+from tests.client.suite1 import pickles
 from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, World, days, talking, two_homes
 
 if TYPE_CHECKING:
@@ -98,9 +99,11 @@ def test_a_repeat_is_named_also_if_its_digest_is_forgotten() -> None:
     envelope = alice.seal(BOB)
     bob.read(ALICE, envelope)
     assert bob.refusal(ALICE, envelope) is OpenFailure.REPEATED
-    bob.keep(ALICE, bob.peer(ALICE)._replace(digests=()))
-    assert bob.refusal(ALICE, envelope) is OpenFailure.REPEATED
     assert not bob.peer(ALICE).renew
+    # What is not known by its bytes any more may be of a home that was put back.
+    bob.keep(ALICE, bob.peer(ALICE)._replace(digests=()))
+    assert bob.refusal(ALICE, envelope) is OpenFailure.USED_KEY
+    assert bob.peer(ALICE).renew
 
 
 @pytest.mark.parametrize("with_one_time_key", [True, False])
@@ -112,7 +115,7 @@ def test_a_repeated_first_message_starts_no_second_session(with_one_time_key: bo
     bob.read(ALICE, first)
     # The server hopes that Bob has forgotten it.
     bob.keep(ALICE, bob.peer(ALICE)._replace(digests=(), sessions=()))
-    assert bob.refusal(ALICE, first) is OpenFailure.REPEATED
+    assert bob.refusal(ALICE, first) is OpenFailure.USED_KEY
     assert bob.peer(ALICE).sessions == ()
 
 
@@ -126,7 +129,7 @@ def test_ids_of_sessions_are_remembered_as_long_as_their_fallback_key_works() ->
         bob.publish()
         assert bob.keys.fallback_generation == generation
         bob.keep(ALICE, bob.peer(ALICE)._replace(digests=(), sessions=(), renew=False))
-        expected = OpenFailure.REPEATED if generation < 2 else OpenFailure.ONE_TIME_KEY_UNKNOWN
+        expected = OpenFailure.USED_KEY if generation < 2 else OpenFailure.ONE_TIME_KEY_UNKNOWN
         assert bob.refusal(ALICE, first) is expected
     # The next session that starts drops the id.
     alice.keep(BOB, peers.restored(alice.peer(BOB)))
@@ -219,7 +222,7 @@ def test_a_flipped_bit_behind_the_outer_layer_is_refused(kind: str) -> None:
         OpenFailure.NO_SESSION,
         OpenFailure.ONE_TIME_KEY_UNKNOWN,
         OpenFailure.OTHER_IDENTITY,
-        OpenFailure.REPEATED,
+        OpenFailure.USED_KEY,
     }
     assert bob.read(ALICE, envelope) == "hello"
 
@@ -353,7 +356,7 @@ def test_a_skipped_key_is_kept_and_one_beyond_forty_is_gone() -> None:
     contents = [alice.seal(BOB, str(number)) for number in range(50)]
     assert bob.read(ALICE, contents[49]) == "49"
     assert bob.read(ALICE, contents[20]) == "20"
-    assert bob.refusal(ALICE, contents[5]) is OpenFailure.REPEATED
+    assert bob.refusal(ALICE, contents[5]) is OpenFailure.USED_KEY
 
 
 def test_an_old_outer_key_opens_until_it_is_dropped() -> None:
@@ -389,6 +392,78 @@ def test_a_home_that_was_put_back_heals_and_both_sides_are_told() -> None:
     # The new session is no renewal any more once it was answered.
     world.now += HOUR
     assert not opened(bob, ALICE, alice.seal(BOB)).renewed
+
+
+def test_a_home_that_was_put_back_and_writes_first_is_noticed() -> None:
+    """Nobody knows that it was: its keys were used before, and its numbers come again."""
+    _, alice, bob = talking()
+    bob.read(ALICE, alice.seal(BOB, "1"))
+    copy = alice.copy()
+    bob.read(ALICE, alice.seal(BOB, "2"))
+    bob.read(ALICE, alice.seal(BOB, "3"))
+    alice.put_back(copy)
+    assert bob.refusal(ALICE, alice.seal(BOB, "2, of the copy")) is OpenFailure.USED_KEY
+    assert opened(alice, BOB, bob.seal(ALICE, "I could not open something")).renewed
+    answer = opened(bob, ALICE, alice.seal(BOB, "4"))
+    # Its number was used before, in the session that is given up.
+    assert answer.order is Order.LATE
+    assert alice.peer(BOB).sending is not None
+
+
+def test_two_renewals_at_once_end_in_one_session() -> None:
+    world, alice, bob = talking()
+    for home, other in ((alice, BOB), (bob, ALICE)):
+        number = home.keys.outer[-1].number
+        assert home.refusal(other, layout.enveloped(number, bytes(1300))) is OpenFailure.OUTER_DAMAGED
+    crossing = alice.seal(BOB, "a"), bob.seal(ALICE, "b")
+    assert opened(bob, ALICE, crossing[0]).renewed
+    assert opened(alice, BOB, crossing[1]).renewed
+    ratchets = set()
+    for _ in range(3):
+        bob.read(ALICE, alice.seal(BOB))
+        alice.read(BOB, bob.seal(ALICE))
+        alices, bobs = alice.peer(BOB).sending, bob.peer(ALICE).sending
+        assert alices is not None
+        assert bobs is not None
+        assert alices.olm.session_id == bobs.olm.session_id
+        assert not alices.renewing
+        ratchets.add(pickles.sending_secrets(bobs.olm.pickle)["ratchet_private"])
+    # Each answer has made a step.
+    assert len(ratchets) == 3
+    # A later renewal is taken as any.
+    world.now += 2 * HOUR
+    alice.keep(BOB, alice.peer(BOB)._replace(renew=True))
+    assert opened(bob, ALICE, alice.seal(BOB)).renewed
+
+
+def test_a_session_that_was_not_meant_for_us_sends_nothing() -> None:
+    """Mallory publishes Bob's keys as her own, and passes on what Alice seals to her."""
+    world, alice, bob = two_homes()
+    raw, one_time_key = world.shelves[BOB].hand_out()
+    claim = bundles.checked_claim(raw, one_time_key, BOB, world.now)
+    peer = peers.claimed(alice.keys, peers.met(claim.bundle), claim, world.now)
+    session = peer.sending
+    assert session is not None
+    keys = bob.keys.identity.ed25519
+    inner = Inner(1, 1, Pair(ALICE, CAROL), alice.keys.identity.ed25519, keys, b"for carol")
+    _, message = olm.encrypt(session.olm, layout.packed(inner))
+    content = resealed(bob, Pair(ALICE, BOB), bytes([message.kind]) + message.data)
+    kept = bob.keys.account
+    assert bob.refusal(ALICE, content) is OpenFailure.WRONG_IDS
+    assert bob.peer(ALICE).sessions == ()
+    assert bob.peer(ALICE).session_ids[0][0] == session.olm.session_id
+    assert bob.keys.account != kept
+    assert alice.read(BOB, bob.seal(ALICE)) == "hello"
+
+
+def test_a_strangers_word_makes_nobody_replace_their_keys() -> None:
+    world, alice, bob = two_homes()
+    unknown = layout.enveloped(bob.keys.outer[-1].number ^ 1, bytes(1300))
+    assert bob.refusal(ALICE, unknown) is OpenFailure.OUTER_KEY_UNKNOWN
+    assert not own_keys.replacement_due(bob.keys, OpenFailure.OUTER_KEY_UNKNOWN, world.now)
+    bob.read(ALICE, alice.seal(BOB))
+    assert bob.refusal(ALICE, unknown) is OpenFailure.OUTER_KEY_UNKNOWN
+    assert own_keys.replacement_due(bob.keys, OpenFailure.OUTER_KEY_UNKNOWN, world.now)
 
 
 def test_a_restored_home_uses_no_key_twice() -> None:

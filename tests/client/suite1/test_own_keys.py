@@ -9,7 +9,7 @@ from client.errors import StoreUnusable
 from client.suite1 import bundles, own_keys
 from client.suite1.own_keys import OwnKeys
 from client.suite1.values import DAY, HOUR, OpenFailure
-from tests.client.suite1.two_homes import ALICE, NOW, Home, World, days
+from tests.client.suite1.two_homes import ALICE, BOB, NOW, Home, World, days
 
 
 def new_home() -> tuple[World, Home]:
@@ -30,14 +30,39 @@ def test_a_new_home_has_something_to_publish_and_then_has_not() -> None:
     assert OwnKeys.from_bytes(keys.to_bytes()) == keys
 
 
-def test_no_one_time_key_is_published_twice_and_the_bundle_stays() -> None:
+def test_a_publication_without_an_answer_comes_back_byte_for_byte() -> None:
     world = World()
     keys = own_keys.new_keys(NOW, world.random_bytes)
     keys, first = own_keys.prepare_publication(keys, ALICE, NOW, world.random_bytes)
-    # No answer came.
-    _, second = own_keys.prepare_publication(keys, ALICE, NOW + HOUR, world.random_bytes)
+    account = keys.account
+    for later in (HOUR, days(30)):
+        keys = OwnKeys.from_bytes(keys.to_bytes())
+        assert own_keys.publication_due(keys, NOW + later)
+        keys, again = own_keys.prepare_publication(keys, ALICE, NOW + later, world.random_bytes)
+        assert again == first
+    # No cut connection makes the account forget a key.
+    assert keys.account == account
+    # What is old by now is replaced after the answer.
+    keys = own_keys.published(keys, 50, NOW + days(30))
+    assert own_keys.publication_due(keys, NOW + days(30))
+    keys, second = own_keys.prepare_publication(keys, ALICE, NOW + days(30), world.random_bytes)
+    assert second.bundle != first.bundle
+
+
+@pytest.mark.parametrize("change", ["another user", "forget", "replaced"])
+def test_a_publication_that_does_not_fit_any_more_is_made_anew(change: str) -> None:
+    world = World()
+    keys = own_keys.new_keys(NOW, world.random_bytes)
+    keys, first = own_keys.prepare_publication(keys, ALICE, NOW, world.random_bytes)
+    if change == "forget":
+        keys = keys._replace(forget=True)
+    elif change == "replaced":
+        keys = own_keys.replaced(keys, NOW, world.random_bytes)
+    whose = BOB if change == "another user" else ALICE
+    _, second = own_keys.prepare_publication(keys, whose, NOW, world.random_bytes)
     assert not set(first.one_time_keys) & set(second.one_time_keys)
-    assert first.bundle == second.bundle
+    assert second.client_id == whose
+    assert bundles.checked_bundle(second.bundle, whose, NOW).identity == keys.identity
 
 
 @pytest.mark.parametrize(
@@ -131,10 +156,14 @@ def test_replacing_all_makes_the_server_forget() -> None:
 
 def test_messages_that_name_unknown_keys_replace_at_most_daily() -> None:
     world, home = new_home()
+    suspicious = home.keys._replace(suspect=True)
     for failure in OpenFailure:
         expected = failure in {OpenFailure.OUTER_KEY_UNKNOWN, OpenFailure.ONE_TIME_KEY_UNKNOWN}
-        assert own_keys.replacement_due(home.keys, failure, NOW) is expected
-    keys = own_keys.replaced(home.keys, NOW, world.random_bytes)
+        assert own_keys.replacement_due(suspicious, failure, NOW) is expected
+        assert not own_keys.replacement_due(home.keys, failure, NOW)
+    keys = own_keys.replaced(suspicious, NOW, world.random_bytes)
+    assert not keys.suspect
+    keys = keys._replace(suspect=True)
     assert not own_keys.replacement_due(keys, OpenFailure.OUTER_KEY_UNKNOWN, NOW + DAY - 1)
     assert own_keys.replacement_due(keys, OpenFailure.OUTER_KEY_UNKNOWN, NOW + DAY)
 
@@ -148,10 +177,14 @@ def test_a_damaged_state_is_named(state: bytes) -> None:
         OwnKeys.from_bytes(state)
 
 
-@pytest.mark.parametrize("change", [{2: b""}, {3: bytes(33)}, {5: []}, {5: [[0, 1, 1, bytes(96), None]]}, {6: b""}])
+@pytest.mark.parametrize(
+    "change", [{2: b""}, {3: bytes(33)}, {5: []}, {5: [[0, 1, 1, bytes(96), None]]}, {6: b""}, {13: [b"id"]}]
+)
 def test_a_state_with_a_value_out_of_range_is_named(change: dict[int, object]) -> None:
-    _, home = new_home()
-    fields = cbor2.loads(home.keys.to_bytes())
+    world, home = new_home()
+    keys, _ = own_keys.prepare_publication(home.keys, ALICE, NOW, world.random_bytes)
+    assert OwnKeys.from_bytes(keys.to_bytes()) == keys
+    fields = cbor2.loads(keys.to_bytes())
     for at, value in change.items():
         assert type(fields[at]) is type(value)
         fields[at] = value

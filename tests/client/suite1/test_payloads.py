@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cbor2
 import pytest
 from hypothesis import given, settings
@@ -122,6 +124,34 @@ def test_a_name_has_255_bytes_at_most(name: str) -> None:
         payloads.decoded(cbor2.dumps(fields, canonical=True))
     fields[4] = name[:-1]
     assert isinstance(payloads.decoded(cbor2.dumps(fields, canonical=True)), File)
+
+
+def test_a_payload_has_65536_values_at_most() -> None:
+    # The map, five keys and four values, the array, and what is in it.
+    assert isinstance(payloads.decoded(of(_99=[0] * 65_525)), Text)
+    too_many: tuple[list[object], ...] = (
+        [0] * 65_526,
+        [{}] * 65_526,
+        ["x" * 30] * 65_526,
+        [[0] * 40_000, [0] * 40_000],
+    )
+    for each in too_many:
+        with pytest.raises(PayloadMalformed):
+            payloads.decoded(of(_99=each))
+
+
+@pytest.mark.parametrize("value", [0, 23, 24, 2**8, 2**16, 2**32, -1, -(2**40), b"x" * 30, b"x" * 70_000, "x" * 300])
+def test_heads_of_every_length_are_counted_once(value: object) -> None:
+    assert isinstance(payloads.decoded(of(_99=[value])), Text)
+
+
+def test_many_values_are_refused_before_anything_is_made_of_them() -> None:
+    bomb = of(_99=[])[:-1] + b"\x9a" + (2**20).to_bytes(4, "big") + b"\xa0" * 2**20
+    tracemalloc.start()
+    with pytest.raises(PayloadMalformed):
+        payloads.decoded(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def test_a_payload_has_16_mib_at_most() -> None:

@@ -21,15 +21,17 @@ def test_a_new_peer_needs_a_session() -> None:
     assert Peer.from_bytes(peer.to_bytes()) == peer
 
 
-def test_an_expired_outer_key_is_asked_for_once_an_hour() -> None:
+def test_an_expired_outer_key_is_asked_for_at_most_once_a_day() -> None:
     world, alice, bob = talking()
     session = alice.peer(BOB).sessions[0].olm.session_id
     world.now += days(7)
     assert peers.claim_due(alice.peer(BOB), world.now) is ClaimReason.OUTER_KEY
-    # Bob is away: the server has nothing newer.
+    # Bob is away: the server has nothing newer, and it is asked once a day.
     peer = peers.claimed(alice.keys, alice.peer(BOB), alice.claim(BOB, first=False), world.now)
-    assert peers.claim_due(peer, world.now + HOUR - 1) is None
-    assert peers.claim_due(peer, world.now + HOUR) is ClaimReason.OUTER_KEY
+    assert peers.claim_due(peer, world.now + days(1) - 1) is None
+    assert peers.claim_due(peer, world.now + days(1)) is ClaimReason.OUTER_KEY
+    # A message that says more than that makes it ask earlier.
+    assert peers.claim_due(peers.doubted(peer), world.now + HOUR) is ClaimReason.OUTER_KEY
     assert [each.olm.session_id for each in peer.sessions] == [session]
     bob.publish()
     world.now += HOUR
