@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 import bench.__main__
+import bench.shards.__main__
 import bench.suite
 import client.__main__
 import cluster.__main__
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "bench/__main__.py": bench.__main__.main,
+    "bench/shards/__main__.py": bench.shards.__main__.main,
     "bench/suite.py": bench.suite.main,
     "client/cli/command_line.py": client.__main__.main,
     "cluster/__main__.py": cluster.__main__.main,

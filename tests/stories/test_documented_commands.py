@@ -274,6 +274,7 @@ ELSEWHERE: Final = {
         "torture/sharded_server.py",
         'addresses = [word for one in folders for word in ("--worker"',
     ),
+    "scripts/shards": ("tests/bench/shards/test_measure.py", "cost(place, 2"),
     "messageu-admin link-key worker": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key gateway": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key allow KEY NAME": ("tests/storage_worker/test_admin_link_key.py", '"allow", KEY'),

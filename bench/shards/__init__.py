@@ -1,0 +1,1 @@
+"""What a message costs with several storage workers, measured; and what that means for many."""
