@@ -62,13 +62,22 @@ class SqliteStore(Store):
 
 
 class PostgresStore(Store):
-    def __init__(self, url: str, patience: int) -> None:
+    """`shards`: of which it is the first one. The others never have anything of a user."""
+
+    def __init__(self, url: str, patience: int, shards: int = 1) -> None:
         self._url = url
         self._patience = patience
+        self._shards = shards
         super().__init__()
 
     def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
-        worker = PostgresWorker(self._url, limits=LIMITS, seed=seed, patience=self._patience)
+        worker = PostgresWorker(self._url, limits=LIMITS, seed=seed, patience=self._patience, shard=(0, self._shards))
+        for shard in range(1, self._shards):
+            # As another shard reports it.
+            worker.beside.run_script(
+                f"INSERT INTO gone_account SELECT id, {shard} FROM generate_series(1, 1000) AS row(id) "
+                "ON CONFLICT DO NOTHING"
+            )
         return worker, worker.engine
 
 
@@ -80,10 +89,11 @@ def made(engine: str, request: pytest.FixtureRequest, folder: Path) -> Store:
         return SqliteStore(folder)
     server: PostgresServer = request.getfixturevalue("postgres")
     # Where flushes are slow, several turns go by while one is under way.
-    return PostgresStore(server.empty_database(), 3 if engine == "postgres, slow flushes" else 0)
+    patience = 3 if engine == "postgres, slow flushes" else 0
+    return PostgresStore(server.empty_database(), patience, 2 if engine == "postgres, first of two shards" else 1)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "postgres, slow flushes"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "postgres, slow flushes", "postgres, first of two shards"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = made(request.param, request, tmp_path)
     yield opened
