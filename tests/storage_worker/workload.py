@@ -1,10 +1,12 @@
 """Batches as a busy server has them, and a list of what was acknowledged, for tests that break
 the disk under it.
 
-Two users write to each other, 604 and 643 take turns on their mailboxes. The list believes
-answers alone: what was answered must be true, what was not is unknown until it is resent.
+Two users write to each other, 604 and 643 take turns on their mailboxes; one of them publishes
+one-time keys, and the other one claims them. The list believes answers alone: what was answered
+must be true, what was not is unknown until it is resent.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
@@ -15,13 +17,18 @@ from common.storage_protocol.message_format import pack_frame, walk_frames
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
+    ClaimKey,
     CommitUpload,
     Done,
     Fetch,
+    KeyClaimed,
+    KeysKept,
+    MarkAuthenticated,
     MessagesStored,
     Operation,
     Outcome,
     Page,
+    PublishKeys,
     Pull,
     Pulled,
     PullPage,
@@ -63,6 +70,9 @@ class Workload:
         self.leased: dict[int, tuple[bytes, int, int]] = {}
         self.pending: list[Batch] = []
         self.acknowledged = 0
+        self.published: set[bytes] = set()
+        self.claimed: Counter[bytes] = Counter()
+        """One-time keys of the first user, as answers tell."""
         self._count = 0
         self._uploads = 0
         self.gateway: Gateway | None = None
@@ -93,6 +103,8 @@ class Workload:
             self.ask(Fetch(self._chance.choice(self.users), True, ack, 2000, 54, 100, False))
         elif self._chance.random() < 0.2:
             self.ask(*self._upload())
+        elif self._chance.random() < 0.3:
+            self.ask(*self._sends(2), *self._keys(), *self._sends(2))
         elif self._chance.random() < 0.4:
             self.ask(self._run(20), *self._sends(2), self._run(3))
         else:
@@ -138,6 +150,16 @@ class Workload:
             CommitUpload(self._uploads),
         ]
 
+    def _keys(self) -> list[Operation]:
+        """Some are published or claimed, and never so many kept that the oldest would go."""
+        owner, other = self.users
+        claims: list[Operation] = [ClaimKey(other, True, owner, True)] * self._chance.randrange(4)
+        if len(self.published) - len(self.claimed) > 50:
+            return claims
+        keys = _one_by_one(self._chance.randbytes(96 * self._chance.randrange(4)))
+        published = PublishKeys(owner, True, False, self._chance.randbytes(40), b"".join(keys))
+        return [MarkAuthenticated(owner), published, *claims]
+
     def ask(self, *operations: Operation) -> None:
         """Send a batch and enter its answer; now and then it is lost, and both are sent
         again with the next one.
@@ -180,6 +202,10 @@ class Workload:
                     self._delete(operation.requester, operation.first, operation.last)
                 case Fetch(), _:
                     self._delete(operation.requester, 0, operation.ack)
+                case PublishKeys(), KeysKept():
+                    self.published |= set(_one_by_one(operation.one_time_keys))
+                case ClaimKey(), KeyClaimed(_, key) if key:
+                    self.claimed[key] += 1
                 case _:
                     pass
 
@@ -239,4 +265,26 @@ class Workload:
         wanted = self.stored.keys() - self.deleted
         lost = {n for n in wanted - unknown if found.get(n) != self.stored[n]}
         unexpected = {n for n in found.keys() - self.stored.keys() if found[n][1] not in maybe}
-        return Findings(len(lost), len(self.deleted & found.keys()), len(unexpected))
+        keys = self._check_keys(worker)
+        return Findings(
+            len(lost) + keys.lost,
+            len(self.deleted & found.keys()) + keys.returned,
+            len(unexpected) + keys.unexpected,
+        )
+
+    def _check_keys(self, worker: SqliteWorker) -> Findings:
+        """The same of one-time keys."""
+        owner = worker.users.find(self.users[0])
+        there = None if owner is None else worker.engine.keys.find(owner.row)
+        kept = set() if there is None else set(_one_by_one(there.one_time_keys))
+        unanswered = [operation for batch in self.pending for operation in batch.operations]
+        maybe = {key for one in unanswered if isinstance(one, PublishKeys) for key in _one_by_one(one.one_time_keys)}
+        taken = sum(isinstance(one, ClaimKey) for one in unanswered)
+        gone = self.published - self.claimed.keys() - kept
+        twice = [key for key, times in self.claimed.items() if times > 1 or key in kept]
+        unknown = (kept | self.claimed.keys()) - self.published - maybe
+        return Findings(max(0, len(gone) - taken), len(twice), len(unknown))
+
+
+def _one_by_one(keys: bytes) -> list[bytes]:
+    return [keys[at : at + 96] for at in range(0, len(keys), 96)]
