@@ -155,13 +155,15 @@ class UserRegistry:
         """Inside a transaction: give the tables what other shards read there, before the journal
         has it.
         """
+        if self._disabled:
+            # First, as an operator's commands do it: neither then waits for a user's row while the
+            # other one waits for this.
+            self._database.change(statements.COUNT_CHANGE)
+            _write_disabled(self._database, self._disabled)
         if self._authenticated:
             self._database.change(statements.PROVE, sorted(self._authenticated))
         if self._deleted:
             self._database.change(statements.MARK_DELETED, sorted(self._deleted))
-        if self._disabled:
-            _write_disabled(self._database, self._disabled)
-            self._database.change(statements.COUNT_CHANGE)
         self._unpublished = False
 
     def taken(self, _now_ms: int) -> Callable[[Database], None]:
