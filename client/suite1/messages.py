@@ -127,7 +127,7 @@ def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Open
     failure = _inner_failure(keys, peer, pair, inner)
     if failure is not None:
         # What a message that is not meant so has started sends nothing.
-        return NotOpened(keys, peer._replace(sessions=before) if is_new else peer, failure)
+        return _refused(keys, peer._replace(sessions=before) if is_new else peer, failure)
     assert inner is not None
     return _accepted(keys, peer, inner, is_new=is_new)
 

@@ -87,7 +87,12 @@ class Recorder:
         self.sealed(home, other, note, before)
         return content
 
-    def forge(self, home: Home, change: Callable[[Inner], Inner]) -> bytes:
+    def forge(
+        self,
+        home: Home,
+        change: Callable[[Inner], Inner] = lambda inner: inner,
+        spoil: Callable[[bytes], bytes] = lambda plain: plain,
+    ) -> bytes:
         """Seal what a program of ours never would."""
         other = self.bob if home is self.alice else self.alice
         peer = home.peer(other.client_id)
@@ -96,7 +101,7 @@ class Recorder:
         pair = Pair(home.client_id, other.client_id)
         payload = payloads.encoded(Text(About(bytes(16), NOW), "forged"))
         inner = Inner(1, peer.sent + 1, pair, home.keys.identity.ed25519, peer.identity.ed25519, payload)
-        advanced, message = olm.encrypt(session.olm, layout.packed(change(inner)))
+        advanced, message = olm.encrypt(session.olm, spoil(layout.packed(change(inner))))
         sessions = tuple(each._replace(olm=advanced) if each is session else each for each in peer.sessions)
         home.keep(other.client_id, peer._replace(sessions=sessions))
         # A session in which nothing was sealed yet begins with this message.
@@ -339,6 +344,15 @@ def refusals() -> Vectors:
         content = record.forge(alice, change)
         record.open(bob, content, failure, name)
         record.open(bob, content, OpenFailure.REPEATED, "its key is used up")
+    # So that the next ones show whether they set *renew*.
+    record.open(alice, record.seal(bob, "begun anew"))
+    record.open(bob, record.seal(alice, "answered"))
+    for name, spoil in (
+        ("padded with another byte than zero", lambda plain: plain[:-1] + b"\1"),
+        ("padded to another length", lambda plain: plain + bytes(16)),
+        ("shorter than its head", lambda plain: plain[:104]),
+    ):
+        record.open(bob, record.forge(alice, spoil=spoil), OpenFailure.INNER_MALFORMED, name)
     record.open(bob, record.forge(alice, lambda inner: inner._replace(form=7)), None, "a form of a later version")
     normal = record.seal(alice, "last")
     unsealed = outer.open_sealed(bob.keys.outer[-1].seed, pair, normal[9:])

@@ -334,6 +334,7 @@ def test_a_peer_that_names_others_inside_is_refused(change: Callable[[Inner], In
 def test_a_plain_text_of_another_layout_is_refused(plain: bytes) -> None:
     _, alice, bob = talking()
     assert bob.refusal(ALICE, sealed_plain(alice, plain)) is OpenFailure.INNER_MALFORMED
+    assert bob.peer(ALICE).renew
 
 
 def test_a_form_of_a_later_version_is_kept() -> None:
