@@ -140,8 +140,10 @@ class SentTokens:
 
 
 def _mark(token: bytes) -> int:
-    """Which bit stands for a token: well-meaning senders choose them at random."""
-    return (token[0] | token[1] << 8) % _MARKS
+    """Which bit stands for a token. The hash is keyed anew in each process, so it does not matter
+    how senders choose their tokens.
+    """
+    return hash(token) % _MARKS
 
 
 def _has_mark(marks: bytearray, token: bytes) -> bool:
