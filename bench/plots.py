@@ -40,8 +40,8 @@ def _rate_label(value: float) -> str:
 
 
 _ROWS: Final = (
-    _Row("acknowledged messages a second", lambda one: one.rate, _rate_label),
-    _Row("p99 of the acknowledgement, ms", lambda one: one.p99_ms, lambda value: f"{value:g}"),
+    _Row("acknowledged a second", lambda one: one.rate, _rate_label),
+    _Row("p99 in ms", lambda one: one.p99_ms, lambda value: f"{value:g}"),
 )
 
 
