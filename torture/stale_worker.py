@@ -82,13 +82,14 @@ def _one_round(site: Site, servers: Sequence[Server], cast: Cast, seconds: float
     stale, owner = servers[0].worker, servers[1].worker
     await_more(cast, _MORE)
     stale.send_signal(signal.SIGSTOP)
+    last = int(site.pair.primary.tell("SELECT coalesce(max(number), 0) FROM messageu_0.journal"))
     owner.start()
     servers[1].await_ready()
     if fenced:
         time.sleep(seconds)
     else:
-        # So that the number of a turn that it appends is free.
-        wait_until(lambda: site.pair.primary.tell("SELECT count(*) FROM messageu_0.journal") == "0", "an empty journal")
+        # So that the number of the turn that it appends is free; one may have been on its way.
+        wait_until(lambda: _first_turn(site) > last + 2, "a journal that was taken in")
     stale.send_signal(signal.SIGCONT)
     if fenced:
         code = stale.process.wait(HANG_SECONDS)
@@ -98,6 +99,10 @@ def _one_round(site: Site, servers: Sequence[Server], cast: Cast, seconds: float
     else:
         wait_until(lambda: _stale_rows(site) or not stale.running, "a row or an end")
         stale.end()
+
+
+def _first_turn(site: Site) -> int:
+    return int(site.pair.primary.tell("SELECT coalesce(min(number), 9223372036854775807) FROM messageu_0.journal"))
 
 
 def _stale_rows(site: Site) -> int:
