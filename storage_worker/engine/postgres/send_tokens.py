@@ -4,7 +4,7 @@ Owns: its statements. Promises: as storage_worker.engine.paged.send_tokens says.
 Exposure: none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from storage_worker.engine.paged import send_tokens
 from storage_worker.engine.paged.send_tokens import TakenTokens
@@ -21,6 +21,10 @@ class _Table:
         """What it has under a sender's token."""
         found = self._database.find(statements.FIND_SENT, sender, token)
         return None if found is None else TokenUsed(*found)
+
+    def tokens_of(self, sender: int) -> Iterable[tuple[bytes]]:
+        """All that it has of a sender."""
+        return ((token,) for (token,) in self._database.rows(statements.TOKENS_OF, sender))
 
     def count_newer(self, sender: int, sequence: int) -> int:
         """How many of a sender's it has with a higher sequence."""
@@ -43,7 +47,8 @@ class SentTokens(send_tokens.SentTokens):
 def _write(database: Database, taken: TakenTokens) -> None:
     if not taken.used:
         return
-    database.change(statements.DROP_TOKENS, [one.sender for one in taken.used], [one.token for one in taken.used])
+    if taken.there:
+        database.change(statements.DROP_TOKENS, *map(list, zip(*taken.there, strict=True)))
     rows = [
         (one.sequence, one.sender, one.token, one.recipient, one.kind, one.digest, one.accepted_at)
         for one in taken.used

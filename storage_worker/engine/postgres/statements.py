@@ -243,6 +243,7 @@ FIND_SENT: Final = (
     "SELECT sequence, sender, token, recipient, kind, digest, accepted_at FROM sent_token "
     "WHERE sender = $1 AND token = $2"
 )
+TOKENS_OF: Final = "SELECT token FROM sent_token WHERE sender = $1"
 NEWER_TOKENS: Final = "SELECT count(*) FROM sent_token WHERE sender = $1 AND sequence > $2"
 DROP_TOKENS: Final = (
     "DELETE FROM sent_token AS t USING unnest($1::bigint[], $2::bytea[]) AS gone(sender, token) "

@@ -213,7 +213,7 @@ class SqliteEngine:
             self.log.note(decided)
 
     def _block(self, record: SenderBlocked) -> None:
-        self.blocks.set(record)
+        self.blocks.replay(record)
         self.users.blocks_somebody(record)
 
     def _publish(self, record: KeysPublished) -> None:

@@ -18,8 +18,8 @@ from common.storage_protocol.operations import (
     StoreMessages,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.paged.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES
-from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from storage_worker.rules.admission import Limits
 from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fetch, tokens_kept, waiting
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces, the_one

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage_worker.engine.paged import send_tokens
+from storage_worker.engine.paged.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from storage_worker.engine.records import MailRemoved, TokenUsed
-from storage_worker.engine.sqlite import send_tokens
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER, SentTokens
+from storage_worker.engine.sqlite.send_tokens import SentTokens
 
 ALICE, BOB = 1, 2
 NOW = 1_700_000_000_000
