@@ -11,12 +11,11 @@ Exposure: reads what the server sent; any bytes end in a value or in `BundleRefu
 Source: docs/suite-1.md, "Bundles".
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable
 from typing import Final
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from client.suite1 import outer
 from client.suite1.values import (
@@ -109,8 +108,11 @@ def checked_claim(
 
 
 def _is_signed(ed25519: bytes, message: bytes, signature: bytes) -> bool:
+    from cryptography import exceptions  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
     try:
         Ed25519PublicKey.from_public_bytes(ed25519).verify(signature, message)
-    except (InvalidSignature, ValueError):
+    except (exceptions.InvalidSignature, ValueError):
         return False
     return True

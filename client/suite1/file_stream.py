@@ -8,12 +8,11 @@ Exposure: opens what strangers sent, under a key that an authenticated peer chos
 Source: docs/suite-1.md, "Files"; c2sp.org/chunked-encryption.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator
 from typing import Final
-
-from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
-from cryptography.exceptions import InvalidTag
 
 from client.errors import CipherError
 from client.suite1.padding import padme
@@ -45,6 +44,8 @@ class FileSealer:
     """
 
     def __init__(self, key: bytes, pair: Pair) -> None:
+        from cryptography.cobblestone import Cobblestone256Encryptor  # noqa: PLC0415
+
         self._cipher = Cobblestone256Encryptor(key, _context(pair))
         self._hash = hashlib.sha256()
         self.size = 0
@@ -74,6 +75,8 @@ class FileOpener:
     """Opens one file of that `size` and `digest`, as its payload says. Raises `FileDamaged`."""
 
     def __init__(self, key: bytes, pair: Pair, size: int, digest: bytes) -> None:
+        from cryptography.cobblestone import Cobblestone256Decryptor  # noqa: PLC0415
+
         self._cipher = Cobblestone256Decryptor(key, _context(pair))
         self._hash = hashlib.sha256()
         self._digest = digest
@@ -82,6 +85,8 @@ class FileOpener:
 
     def update(self, data: bytes) -> bytes:
         """Return the content's next bytes."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+
         try:
             return self._content(self._cipher.update(data))
         except (InvalidTag, ValueError) as error:
@@ -89,6 +94,8 @@ class FileOpener:
 
     def finish(self) -> bytes:
         """Return the content's last bytes. Only now it is whole."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+
         try:
             last = self._content(self._cipher.finalize())
         except (InvalidTag, ValueError) as error:

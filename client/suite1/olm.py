@@ -10,15 +10,18 @@ the home raises `StoreUnusable`.
 Source: docs/suite-1.md, "Olm".
 """
 
+from __future__ import annotations
+
 import base64
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, NamedTuple, Protocol, cast
-
-import vodozemac
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from client.suite1.state_codec import unusable
 from client.suite1.values import Identity
+
+if TYPE_CHECKING:
+    import vodozemac
 
 PICKLE_KEY: Final = bytes(32)
 PRE_KEY: Final = 0
@@ -64,6 +67,8 @@ class _WithFallback(Protocol):
 
 def new_account() -> Account:
     """Make an account with new identity keys."""
+    import vodozemac  # noqa: PLC0415
+
     return vodozemac.Account().pickle(PICKLE_KEY)
 
 
@@ -104,6 +109,8 @@ def with_one_time_keys(account: Account, count: int) -> tuple[Account, tuple[byt
 
 def outbound(account: Account, curve25519: bytes, one_time_key: bytes) -> OlmSession | None:
     """Start a session; None if one of the other side's keys can't be used."""
+    import vodozemac  # noqa: PLC0415
+
     try:
         session = _account(account).create_outbound_session(
             vodozemac.Curve25519PublicKey.from_bytes(curve25519), vodozemac.Curve25519PublicKey.from_bytes(one_time_key)
@@ -115,6 +122,8 @@ def outbound(account: Account, curve25519: bytes, one_time_key: bytes) -> OlmSes
 
 def is_well_formed(message: OlmMessage) -> bool:
     """Whether it is a message of Olm of that type, in message version 3."""
+    import vodozemac  # noqa: PLC0415
+
     # The library knows a version 4 too, which this suite does not use.
     if message.kind not in {PRE_KEY, NORMAL} or message.data[:1] != _MESSAGE_VERSION:
         return False
@@ -134,6 +143,8 @@ def inbound(account: Account, curve25519: bytes, data: bytes) -> tuple[Account, 
     """Start a session from a well-formed pre-key message; return it with the account, which has
     lost the one-time key, and the plain text.
     """
+    import vodozemac  # noqa: PLC0415
+
     opened = _account(account)
     identity = vodozemac.Curve25519PublicKey.from_bytes(curve25519)
     try:
@@ -152,6 +163,8 @@ def encrypt(session: OlmSession, plain: bytes) -> tuple[OlmSession, OlmMessage]:
 
 def decrypt(session: OlmSession, message: OlmMessage) -> tuple[OlmSession, bytes] | OlmFailure:
     """Decrypt a well-formed message; its key is used up in the session that comes back."""
+    import vodozemac  # noqa: PLC0415
+
     parsed = vodozemac.AnyOlmMessage.from_parts(message.kind, message.data)
     opened = _opened(session)
     try:
@@ -172,12 +185,16 @@ def _creation_failure(text: str) -> OlmFailure:
 
 
 def _pre_key(data: bytes) -> vodozemac.PreKeyMessage:
+    import vodozemac  # noqa: PLC0415
+
     message = vodozemac.AnyOlmMessage.from_parts(PRE_KEY, data).to_pre_key()
     assert message is not None
     return message
 
 
 def _account(pickle: Account) -> vodozemac.Account:
+    import vodozemac  # noqa: PLC0415
+
     try:
         return vodozemac.Account.from_pickle(pickle, PICKLE_KEY)
     except ValueError as error:
@@ -185,6 +202,8 @@ def _account(pickle: Account) -> vodozemac.Account:
 
 
 def _opened(session: OlmSession) -> vodozemac.Session:
+    import vodozemac  # noqa: PLC0415
+
     try:
         return vodozemac.Session.from_pickle(session.pickle, PICKLE_KEY)
     except ValueError as error:

@@ -8,14 +8,15 @@ Exposure: opens what strangers sent; any input opens or returns None.
 Source: docs/suite-1.md, "The outer layer".
 """
 
-from functools import lru_cache
-from typing import Final
+from __future__ import annotations
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from client.suite1.values import OUTER_PUBLIC_SIZE, Pair
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives import hpke
 
 INFO: Final = b"MessageU 5/1\0"
 SEED_SIZE: Final = 96
@@ -26,11 +27,16 @@ _MLKEM_PUBLIC: Final = 1184
 
 @lru_cache(maxsize=1)
 def _suite() -> hpke.Suite:
+    from cryptography.hazmat.primitives import hpke  # noqa: PLC0415
+
     return hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 
 
 @lru_cache(maxsize=8)
 def _private(seed: bytes) -> hpke.MLKEM768X25519PrivateKey:
+    from cryptography.hazmat.primitives import hpke  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import mlkem, x25519  # noqa: PLC0415
+
     return hpke.MLKEM768X25519PrivateKey(
         mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED]),
         x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:]),
@@ -39,6 +45,9 @@ def _private(seed: bytes) -> hpke.MLKEM768X25519PrivateKey:
 
 @lru_cache(maxsize=256)
 def _public(public: bytes) -> hpke.MLKEM768X25519PublicKey:
+    from cryptography.hazmat.primitives import hpke  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import mlkem, x25519  # noqa: PLC0415
+
     return hpke.MLKEM768X25519PublicKey(
         mlkem.MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC]),
         x25519.X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]),
@@ -47,6 +56,8 @@ def _public(public: bytes) -> hpke.MLKEM768X25519PublicKey:
 
 def public_of(seed: bytes) -> bytes:
     """Return the 1,216 bytes of the public half of a seed of 96 bytes."""
+    from cryptography.hazmat.primitives.asymmetric import mlkem, x25519  # noqa: PLC0415
+
     mlkem_key = mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED])
     x25519_key = x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:])
     return mlkem_key.public_key().public_bytes_raw() + x25519_key.public_key().public_bytes_raw()
@@ -73,9 +84,11 @@ def open_sealed(seed: bytes, pair: Pair, sealed: bytes) -> bytes | None:
     """Return the plain bytes; None if it was altered, or sealed to another key or for another
     pair.
     """
+    from cryptography import exceptions  # noqa: PLC0415
+
     try:
         return _suite().decrypt(sealed, _private(seed), info=_info(pair))
-    except (InvalidTag, ValueError):
+    except (exceptions.InvalidTag, ValueError):
         return None
 
 

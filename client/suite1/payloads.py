@@ -11,10 +11,10 @@ Exposure: reads what an authenticated peer wrote; any bytes end in a value or in
 Source: docs/suite-1.md, "Payloads".
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, NoReturn
-
-import cbor2
 
 from client.errors import ClientError
 from client.suite1.values import MAX_PAYLOAD
@@ -39,13 +39,15 @@ class PayloadTooLong(ClientError):
 
 
 class Kind(IntEnum):
-    """What a payload is. 4 to 15 are kept for receipts and other things about messages, 16 to 31
-    for groups.
+    """What a payload is. 4, and 7 to 15, are kept for receipts and other things about messages, 16
+    to 31 for groups.
     """
 
     TEXT = 1
     FILE = 2
     NOT_OPENED = 3
+    KEYS_WANTED = 5
+    NEW_KEYS = 6
 
 
 class Field(IntEnum):
@@ -102,6 +104,18 @@ class CouldNotOpen(NamedTuple):
     ids: tuple[bytes, ...]
 
 
+class KeysWanted(NamedTuple):
+    """The sender asks for a new session."""
+
+    about: About
+
+
+class NewKeys(NamedTuple):
+    """The sender's answer to that, or of their own accord: the first message of a new session."""
+
+    about: About
+
+
 class Unknown(NamedTuple):
     """A payload of a later version. `text`: what its sender wants shown instead, or empty. `raw`:
     to be kept.
@@ -113,11 +127,14 @@ class Unknown(NamedTuple):
     raw: bytes
 
 
-Payload = Text | File | CouldNotOpen | Unknown
+Known = Text | File | CouldNotOpen | KeysWanted | NewKeys
+Payload = Known | Unknown
 
 
-def encoded(payload: Text | File | CouldNotOpen) -> bytes:
+def encoded(payload: Known) -> bytes:
     """Return a payload's bytes. Raises `PayloadTooLong`."""
+    import cbor2  # noqa: PLC0415
+
     about = payload.about
     fields: dict[int, Any] = {Field.SENT_AT: about.sent_at, Field.ID: about.id}
     if about.reply_to is not None:
@@ -134,6 +151,10 @@ def encoded(payload: Text | File | CouldNotOpen) -> bytes:
                 fields[Field.TEXT] = caption
         case CouldNotOpen(_, ids):
             fields |= {Field.KIND: Kind.NOT_OPENED, Field.IDS: list(ids)}
+        case KeysWanted():
+            fields[Field.KIND] = Kind.KEYS_WANTED
+        case NewKeys():
+            fields[Field.KIND] = Kind.NEW_KEYS
     raw = cbor2.dumps({int(key): int(value) if isinstance(value, int) else value for key, value in fields.items()},
                       canonical=True)  # fmt: skip
     if len(raw) > MAX_PAYLOAD:
@@ -164,10 +185,16 @@ def decoded(raw: bytes) -> Payload:
         )  # fmt: skip
     if is_known and kind == Kind.NOT_OPENED:
         return CouldNotOpen(about, _ids(fields.get(Field.IDS)))
+    if is_known and kind == Kind.KEYS_WANTED:
+        return KeysWanted(about)
+    if is_known and kind == Kind.NEW_KEYS:
+        return NewKeys(about)
     return Unknown(about, kind, text, raw)
 
 
 def _fields(raw: bytes) -> dict[Any, Any]:
+    import cbor2  # noqa: PLC0415
+
     if len(raw) > MAX_PAYLOAD or not _is_small(raw):
         raise _malformed("it is too long, or has too many values")
     try:
@@ -206,6 +233,8 @@ _LONGEST_HEAD: Final = 27
 
 
 def _refuse_tag(*_: object) -> NoReturn:
+    import cbor2  # noqa: PLC0415
+
     raise cbor2.CBORDecodeError("a tag")
 
 

@@ -4,9 +4,9 @@ Owns: the form. Promises: what `packed` wrote, `unpacked` reads; anything else i
 Exposure: reads the home's own store, which whoever can write to the home may have altered.
 """
 
-from typing import Final
+from __future__ import annotations
 
-import cbor2
+from typing import Final
 
 from client.errors import StoreUnusable
 
@@ -15,11 +15,15 @@ FORM: Final = 1
 
 def packed(name: str, fields: tuple[object, ...]) -> bytes:
     """Return the bytes of a state."""
+    import cbor2  # noqa: PLC0415
+
     return cbor2.dumps([FORM, name, *fields])
 
 
 def unpacked(name: str, state: bytes) -> list[object]:
     """Return the fields of a state of that name. Raises `StoreUnusable`."""
+    import cbor2  # noqa: PLC0415
+
     try:
         found = cbor2.loads(state, max_depth=6)
     except (cbor2.CBORDecodeError, ValueError, TypeError) as error:

@@ -19,7 +19,7 @@ from client.suite1.identity_numbers import fingerprint, safety_number
 from client.suite1.layout import Inner
 from client.suite1.messages import Opened
 from client.suite1.padding import padme
-from client.suite1.payloads import About, CouldNotOpen, File, PayloadMalformed, Text
+from client.suite1.payloads import About, CouldNotOpen, File, PayloadMalformed, Text, Unknown
 from client.suite1.values import (
     DAY,
     Bundle,
@@ -488,6 +488,7 @@ def described(raw: bytes) -> Vectors:
             }  # fmt: skip
         case CouldNotOpen(_, ids):
             return found | {"is": "could not open", "ids": [each.hex() for each in ids]}
+    assert isinstance(payload, Unknown)
     return found | {"is": "unknown", "kind": payload.kind, "text": payload.text}
 
 

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.suite1 import payloads
-from client.suite1.payloads import About, CouldNotOpen, File, PayloadMalformed, PayloadTooLong, Text, Unknown
+from client.suite1.payloads import (
+    About,
+    CouldNotOpen,
+    File,
+    KeysWanted,
+    NewKeys,
+    PayloadMalformed,
+    PayloadTooLong,
+    Text,
+    Unknown,
+)
 
 ID = b"an id of 16 byte"
 ABOUT = About(ID, 1_800_000_000_000)
@@ -186,4 +196,9 @@ def test_any_map_ends_in_a_payload_or_is_malformed(fields: dict[int, object]) ->
         found = payloads.decoded(raw)
     except PayloadMalformed:
         return
-    assert isinstance(found, Text | File | CouldNotOpen | Unknown)
+    assert isinstance(found, Text | File | CouldNotOpen | KeysWanted | NewKeys | Unknown)
+
+
+@pytest.mark.parametrize("payload", [KeysWanted(About(ID, 5)), NewKeys(About(ID, 5, bytes(16)))])
+def test_what_is_said_about_keys(payload: KeysWanted | NewKeys) -> None:
+    assert payloads.decoded(payloads.encoded(payload)) == payload
