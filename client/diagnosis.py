@@ -17,6 +17,7 @@ from client.connection.server_link import ServerLink
 from client.errors import StoreUnwritable
 from client.identity import identity_files
 from client.store.home_store import Store
+from client.suite1.own_keys import OwnKeys
 from client.terminal import local_time
 from client.trust.contacts import Contact
 from common.client_protocol.responses import AboutResponse
@@ -31,6 +32,16 @@ class KeyProtection(NamedTuple):
     store_is_sealed: bool
     encrypted: list[str]
     plain: list[str]
+
+
+class SuiteState(NamedTuple):
+    """Cipher suite 1 in a home: how many one-time keys the server keeps, None if it has none of our
+    keys yet; whether what is published is out of date; how many users are known by keys.
+    """
+
+    kept: int | None
+    out_of_date: bool
+    peers: int
 
 
 class Diagnosis:
@@ -68,7 +79,21 @@ class Diagnosis:
 
     def changed_keys(self) -> list[Contact]:
         """Return the contacts for whom the server named another key or account than is known."""
-        return [Contact(pin.client_id, pin.name) for pin in self._store.pins.changed()]
+        changed = {pin.client_id: pin.name for pin in self._store.pins.changed()}
+        for client_id in self._store.peers.changed():
+            pin = self._store.pins.of_id(client_id)
+            changed.setdefault(client_id, client_id.hex() if pin is None else pin.name)
+        return [Contact(client_id, name) for client_id, name in changed.items()]
+
+    def suite_1(self) -> SuiteState | None:
+        """Return the state of cipher suite 1 in this home; None before it has keys. Raises
+        `StoreUnusable`, `CipherError`.
+        """
+        row = self._store.own_keys.get()
+        if row is None:
+            return None
+        keys = OwnKeys.from_bytes(row.state)
+        return SuiteState(keys.kept, keys.outer[-1].valid_until < self._now(), len(self._store.peers.all()))
 
     def server_features(self) -> list[str]:
         """Connect, and return the names of the extension's features; none with the published

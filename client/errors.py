@@ -19,6 +19,7 @@ Exposure: sentences are shown to people; whoever puts a stranger's name into one
         ├── AlreadyRegistered         there is one, and it is not replaced
         ├── NameUnknown               nobody of that name; carries the nearest names
         ├── KeyChanged                another key or account is named for somebody known
+        ├── KeysWithheld              the server gives no good keys of somebody who has shown some
         ├── SafetyNumberDiffers       the number the other side sees is not ours
         ├── NoPublicKey               the contact's public key was not fetched yet
         ├── NoSharedKey               no symmetric key is shared with the contact
@@ -125,6 +126,12 @@ class KeyChanged(ClientError):
         self.new_number = new_number
         self.met = met
         self.since = since
+
+
+class KeysWithheld(ClientError):
+    """The server gives no keys of the modern cipher suite, or none that pass the checks, for
+    somebody who has shown some. Nothing was sent.
+    """
 
 
 class SafetyNumberDiffers(ClientError):

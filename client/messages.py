@@ -21,10 +21,11 @@ class KeyReceived(NamedTuple):
     """The sender shared a symmetric key (type 2).
 
     It is the one in use now; with a verified sender it only decrypts. `unasked`: nobody had asked
-    for it, and there was one in use.
+    for it, and there was one in use. `only_decrypts`: and it does not take that one's place.
     """
 
     unasked: bool = False
+    only_decrypts: bool = False
 
 
 class Text(NamedTuple):
@@ -34,27 +35,42 @@ class Text(NamedTuple):
 
 
 class SavedFile(NamedTuple):
-    """A file, saved at `path` (type 4)."""
+    """A file, saved at `path`. `caption`: what its sender wrote to it."""
 
     path: Path
+    caption: str = ""
+
+
+class Renewed(NamedTuple):
+    """The sender's home was restored from a copy, or ours was: it could not open `unopened`
+    messages of ours. `again` of them are sent again, and `lost` can't be.
+    """
+
+    unopened: int
+    again: int
+    lost: int = 0
 
 
 class Unreadable(NamedTuple):
     """Content that can't be decrypted. It is kept, and received again once its key is there;
-    `lost`: no key will help.
+    `lost`: no key will help. `advice`: the next step, if it is a special one.
     """
 
     problem: str
     lost: bool = False
+    advice: str = ""
 
 
 class UnknownKind(NamedTuple):
-    """A message of a type that the protocol does not define."""
+    """A message of a type, or of a kind within cipher suite 1, that this version does not know.
+    `text`: what its sender wants shown instead.
+    """
 
     kind: int
+    text: str = ""
 
 
-Content = KeyRequested | KeyReceived | Text | SavedFile | Unreadable | UnknownKind
+Content = KeyRequested | KeyReceived | Text | SavedFile | Renewed | Unreadable | UnknownKind
 
 
 class Received(NamedTuple):
@@ -64,7 +80,11 @@ class Received(NamedTuple):
     `Unreadable`, and its key has arrived since. `repeated`: it may have been received before,
     because something failed at that moment. Times are Unix milliseconds: `received_at` by our
     clock, `accepted_at` by the server's, if known. `sender_proven`: the server says that the sender
-    was authenticated. `message_id`: the id that the server gave its sender, as in `Sent`.
+    was authenticated. `sender_verified`: you compared the sender's keys, and nobody else can have
+    written it; of the published suite that is so of notes to oneself alone. `message_id`: the id
+    that the server gave its sender, as in `Sent`. `suite`: the cipher suite, 0 for the published
+    one. Under suite 1, `missing` says how many messages before it did not come, `overtaken` that a
+    later one was received before it.
     """
 
     number: int
@@ -78,13 +98,17 @@ class Received(NamedTuple):
     repeated: bool
     sender_verified: bool = False
     message_id: int = 0
+    suite: int = 0
+    missing: int = 0
+    overtaken: bool = False
 
 
 class Sent(NamedTuple):
-    """The server has stored a message."""
+    """The server has stored a message. `suite`: the cipher suite, 0 for the published one."""
 
     recipient: Contact
     message_id: int
+    suite: int = 0
 
 
 class SentMessage(NamedTuple):
@@ -93,6 +117,7 @@ class SentMessage(NamedTuple):
     `lost`: possibly; the server had it, and was restored to an earlier state since. `outbox`: its
     number there, if it went through the outbox. `after`: the number of the newest message received
     by then. `damaged`: its row in the store is damaged, so text, path and problem are missing.
+    `suite`: the cipher suite, 0 for the published one.
     """
 
     number: int
@@ -108,6 +133,7 @@ class SentMessage(NamedTuple):
     after: int = 0
     lost: bool = False
     damaged: bool = False
+    suite: int = 0
 
 
 class Resent(NamedTuple):

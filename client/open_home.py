@@ -35,11 +35,15 @@ from client.mail import received_files
 from client.mail.history import History
 from client.mail.inbox import Inbox
 from client.mail.message_iterator import Messages
+from client.mail.opening import Opening
 from client.mail.outbox import Outbox
 from client.mail.receiving import Receiving
 from client.mail.resending import Resending
 from client.mail.send_path import SendPath
 from client.mail.sending import Sending
+from client.mail.suite_choice import SuiteChoice
+from client.mail.suite_receiving import SuiteReceiving
+from client.mail.suite_sealing import SuiteSealing
 from client.mail.watch_cursor import WatchCursor
 from client.settings import Setting, address_of, expanded
 from client.store.home_store import Store
@@ -47,9 +51,11 @@ from client.trust.blocking import Blocking
 from client.trust.contacts import Contacts
 from client.trust.directory import Directory
 from client.trust.key_exchange import KeyExchange
+from client.trust.suite_keys import SuiteKeys
 from client.trust.trust import Trust
 from common.errors import SettingRejected
 from common.server_address import ServerAddress
+from common.values import ClientId
 
 Clock = Callable[[], float]
 """Returns the Unix time in seconds."""
@@ -90,7 +96,11 @@ class OpenHome:
         identity: Identity | None = None,
         remember_server: bool = False,
         says_lost: bool = True,
+        suite_1: bool = True,
     ) -> None:
+        """`suite_1`: use cipher suite 1 where server and recipient have it; False is for tests, and
+        makes a client of before it.
+        """
         if store.sealing.is_locked:
             store.sealing.unlock(passphrase())
         self._folder = home
@@ -102,35 +112,47 @@ class OpenHome:
         self.account = Account(home, store, passphrase, random_bytes, identity)
         self.contacts = Contacts(store)
         self.server_pins = ServerPins(home, store, tell)
+        trust = Trust(store, self.account.me, self._now, tell)
+        self.suite_keys = SuiteKeys(store, self.contacts, trust, self._now, random_bytes, tell)
         self.greeting = Greeting(
-            store, self.account.identity_or_none, consent, tell, self._now, self.server_pins, says_lost=says_lost
-        )
+            store, self.account.identity_or_none, consent, tell, self._now, self.server_pins, says_lost=says_lost,
+            publish=self.suite_keys.publish if suite_1 else None,
+        )  # fmt: skip
         self.link = ServerLink(
             server, reply_timeout=reply_timeout, greet=self.greeting.greet, tell=tell, monotonic=monotonic,
             pins=self.server_pins,
         )  # fmt: skip
         retry = Retry(self.link.rest, tell, pauses)
-        trust = Trust(store, self.account.me, self._now, tell)
         context = ClientContext(self.account, store, self.link, self.greeting)
-        self.outbox = Outbox(store, self.link, self.contacts, tell, self._now, random_bytes)
-        self.inbox = Inbox(
-            store, self.link, self.contacts, self.account.identity, home, save_dir, self._now, trust.is_verified
+        self.suite_choice = SuiteChoice(self.account, self.link, self.greeting, self.suite_keys, self._fetch)
+        sealing = SuiteSealing(
+            store, self.contacts, self.suite_choice, self.suite_keys, self._my_id, self._now, random_bytes
         )
+        self.outbox = Outbox(store, self.link, self.contacts, tell, self._now, random_bytes, sealing)
+        opening = Opening(store, self.suite_keys, sealing, self._my_id, self._now, random_bytes)
+        self.inbox = Inbox(
+            store, self.link, self.contacts, self.account.identity, home, save_dir, self._now, trust.is_verified,
+            opening,
+        )  # fmt: skip
         self.history = History(store, self.contacts, self.inbox)
         self.registration = Registration(
             context, lambda: new_private_key(random_bytes), self._remember if remember_server else lambda: None, tell
         )
         self.leaving = Leaving(context)
-        self.directory = Directory(self.account, store, self.link, self.contacts, trust)
+        self.directory = Directory(self.account, store, self.link, self.contacts, trust, self.suite_choice)
         self.blocking = Blocking(context, self.contacts, self.directory)
         send_path = SendPath(context, self.contacts, self.outbox, retry, tell, self._now)
-        self.key_exchange = KeyExchange(store, self.contacts, self.directory, send_path, self.outbox, self.greeting)
-        self.sending = Sending(
-            context, self.contacts, self.directory, self.key_exchange, send_path, self.outbox, self.history, retry
+        self.key_exchange = KeyExchange(
+            store, self.contacts, self.directory, send_path, self.outbox, self.greeting, self.suite_choice
         )
+        self.sending = Sending(
+            context, self.contacts, self.directory, self.key_exchange, send_path, self.outbox, self.history, retry,
+            self.suite_choice,
+        )  # fmt: skip
         self.resending = Resending(context, self.contacts, trust, self.outbox, self.history, retry)
+        suite = SuiteReceiving(store, opening, self.suite_choice, self.suite_keys, self.outbox, self._my_id)
         self.receiving = Receiving(
-            context, self.inbox, self.outbox, retry, self.directory.look_up_names, self._now, monotonic
+            context, self.inbox, self.outbox, retry, self.directory.look_up_names, self._now, monotonic, suite
         )
         self.watch_cursor = WatchCursor(store, self.inbox)
         self.diagnosis = Diagnosis(home, store, self.link, self.greeting, self._now)
@@ -248,6 +270,12 @@ class OpenHome:
         sentence = server_file.remember(self._folder, self.link.address)
         if sentence is not None:
             self._tell(sentence)
+
+    def _fetch(self) -> None:
+        self.receiving.fetch()
+
+    def _my_id(self) -> ClientId:
+        return self.account.identity().client_id
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

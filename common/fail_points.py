@@ -73,6 +73,22 @@ class FailPoint(StrEnum):
     """A 2104 with mail is with the kernel, whole."""
     GATEWAY_BEFORE_SETTLE = "gateway-before-settle"
     """There is evidence that a client has its mail, and the worker does not know."""
+    CLIENT_KEYS_MADE = "client-keys-made"
+    """The private halves of what is to be published are on disk, and nothing has left."""
+    CLIENT_KEYS_PUBLISHED = "client-keys-published"
+    """The server has them, and the home has not noted it."""
+    CLIENT_KEY_CLAIMED = "client-key-claimed"
+    """The server has given somebody's key, and nothing of it is on disk."""
+    CLIENT_PAYLOAD_KEPT = "client-payload-kept"
+    """A message is in the outbox, and not sealed."""
+    CLIENT_SEALED = "client-sealed"
+    """It is sealed on disk, with the session that sealed it, and has not left."""
+    CLIENT_SENT = "client-sent"
+    """The server has it, and the home has not noted it."""
+    CLIENT_FETCHED = "client-fetched"
+    """Messages are in the inbox, and none is opened."""
+    CLIENT_OPENED = "client-opened"
+    """One is opened on disk, with the session that opened it, and nobody has seen it."""
 
 
 class Countdown:

@@ -71,6 +71,8 @@ class Conversation:
         self._notes: Counter[str | None] | None = Counter() if with_oneself else None
         """In a chat with oneself: the texts that were shown as they were sent; None: files."""
         self.verified = False
+        self.suite = 0
+        """The cipher suite of what is sent; 0 is the published one."""
         self._now = now
         self._monotonic = monotonic
         self._drafts: dict[int, _Draft] = {}
@@ -241,6 +243,8 @@ class Conversation:
         way_out = "/help  /quit or Ctrl-D "
         room = columns - len(way_out) - 3
         words, good = (self._broken, False) if self._broken else (self._line.words, self._line.good)
+        if self.suite and good:
+            words = f"{words}, suite {self.suite}"
         return f" {shortened(visible_line(words), room)}", way_out, good
 
     def farewell(self) -> str | None:

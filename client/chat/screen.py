@@ -336,6 +336,7 @@ class Screen:
 
     def _verify_mark(self) -> None:
         self._conversation.verified = self._home.directory.is_verified(self._conversation.contact)
+        self._conversation.suite = self._home.directory.suite_of(self._conversation.contact)
 
     def _say(self, sentence: str) -> None:
         self._print([plain(f"* {visible_line(sentence)}")])

@@ -122,7 +122,8 @@ def moved_in(home: OpenHome, output: Output, *, delete_old: bool) -> int:
             output.say(
                 f"The account {visible_name(left.name)} at {left.address.place} is deleted; its name stays taken."
             )
-    show_identity(output, home.account.identity(), proven=home.greeting.has_signed_in, **fields_of(home.link.address))
+    fields = fields_of(home.link.address)
+    show_identity(output, home.account.identity(), proven=home.greeting.has_signed_in, link=None, **fields)
     return exit_codes.DONE
 
 

@@ -96,6 +96,7 @@ class Doctor:
             elif reachable and self._check("server", lambda: _features(home)):
                 self._check("account", lambda: _account(home))
             self._check("keys", lambda: _keys(home))
+            self._check("suite", lambda: _suite(home))
             self._check("outbox", lambda: _outbox(home))
             self._check("watch", lambda: _set_aside(home))
             self._check("clock", lambda: _clock(home))
@@ -221,6 +222,16 @@ def _keys(home: OpenHome) -> str:
         names = ", ".join(home.contacts.shown(contact) for contact in changed)
         return _complain(f"The key of {names} has changed. Compare it: {command('verify', changed[0].name)}.")
     return "no key has changed"
+
+
+def _suite(home: OpenHome) -> str:
+    state = home.diagnosis.suite_1()
+    if state is None:
+        return "the published one alone: the account has not signed in to a server that has the modern one"
+    if state.kept is None or state.out_of_date:
+        return _complain("The keys of the modern cipher suite are not published, or out of date: sign in once.")
+    users = "1 user is" if state.peers == 1 else f"{state.peers} users are"
+    return f"the modern one, suite 1: our keys are published, {users} known by theirs"
 
 
 def _outbox(home: OpenHome) -> str:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from client.cli.command_line import Parser
 
 USER: Final = "the user's name, as `messageu users` shows it"
-VERIFIED: Final = (
-    "`verified` says whose key you hold, not who wrote a message: texts and files are neither signed nor "
-    "authenticated, so a server can still cut, repeat and alter messages."
+VERIFIED: Final = "`verified` says who wrote a message: nobody else, the server included, can write or alter one."
+"""What a comparison of keys proves under cipher suite 1."""
+VERIFIED_OF_PUBLISHED: Final = (
+    "Under the published cipher suite that says whose key you hold, not who wrote a message: texts and files are "
+    "neither signed nor authenticated there, so a server can still cut, repeat and alter messages."
 )
-"""What a comparison of keys proves while the cipher suite is the published one."""
+"""The same under the published one."""
 
 
 def may_be_weak(parser: Parser) -> None:

@@ -38,22 +38,32 @@ def register(home: OpenHome, output: Output, name: str, settings: Settings) -> i
             output.say(f"Its operator says: {about.operators_text(told)}")
     if settings.home_by_default():
         output.say(home_sentence(settings.home))
-    return whoami(home, output, settings)
+    show_identity(output, identity, proven=home.greeting.has_signed_in, link=None, **fields(settings))
+    return 0
 
 
 def whoami(home: OpenHome, output: Output, settings: Settings) -> int:
     """Print who this home's user is."""
-    show_identity(output, home.account.identity(), proven=home.greeting.has_signed_in, **fields(settings))
+    link = home.directory.own_link()
+    show_identity(
+        output, home.account.identity(), proven=home.greeting.has_signed_in,
+        link=None if link is None else str(link), **fields(settings),
+    )  # fmt: skip
     return 0
 
 
-def show_identity(output: Output, identity: Identity, *, proven: bool, **more: Value) -> None:
-    """Print somebody's identity and key; `more` goes only to `--json`."""
+def show_identity(output: Output, identity: Identity, *, proven: bool, link: str | None = None, **more: Value) -> None:
+    """Print somebody's identity and key, and the link that verifies them if they have one; `more`
+    goes only to `--json`.
+    """
     key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
     line = (
         f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\n"
         f"signed in: {_yes(proven)}"
     )
+    if link is not None:
+        line = f"{line}\nlink:\n    {link}"
+        more["link"] = link
     output.data(
         "identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven, **more
     )
@@ -64,8 +74,9 @@ def users(home: OpenHome, output: Output) -> int:
     listed = home.directory.users()
     for user in listed:
         verified = home.directory.is_verified(user)
-        line = home.contacts.shown(user)
-        output.data("user", line, name=user.name, id=user.client_id.hex(), verified=verified)
+        suite = home.directory.suite_of(user)
+        line = f"{home.contacts.shown(user)}{' (suite 1)' if suite else ''}"
+        output.data("user", line, name=user.name, id=user.client_id.hex(), verified=verified, suite=suite)
     if not listed:
         output.say("Nobody else is registered.")
     return 0

@@ -15,7 +15,17 @@ from client.cli import exit_codes
 from client.cli.output import Output, Value, json_line
 from client.mail.message_iterator import POLL
 from client.mail.searching import folded
-from client.messages import KeyReceived, KeyRequested, Received, SavedFile, SentMessage, Text, UnknownKind, Unreadable
+from client.messages import (
+    KeyReceived,
+    KeyRequested,
+    Received,
+    Renewed,
+    SavedFile,
+    SentMessage,
+    Text,
+    UnknownKind,
+    Unreadable,
+)
 from client.open_home import OpenHome
 from client.terminal import local_time
 from client.terminal.sanitize import marked, visible_line, visible_name, visible_text
@@ -26,6 +36,7 @@ NEXT_STEP: Final = (
     "It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it "
     "again."
 )
+_ASK_SENDER: Final = "It is kept. If it can be sent again, that happens by itself; otherwise ask the sender."
 LOST_MARK: Final = "possibly lost"
 """Advice for what was acknowledged before a backup was restored."""
 LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
@@ -106,7 +117,13 @@ def received_parts(message: Received) -> tuple[str, str]:
     sender = message.sender_name
     name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
     marks = _standing(message)
-    marks += [word for word, holds in (("late", message.late), ("possibly repeated", message.repeated)) if holds]
+    told = (
+        ("late", message.late),
+        ("possibly repeated", message.repeated),
+        (f"{message.missing} missing before it", message.missing),
+        ("sent before the last one", message.overtaken),
+    )
+    marks += [word for word, holds in told if holds]
     mark = f" [{', '.join(marks)}]" if marks else ""
     return name, f"{mark}{_content(message)[1]}"
 
@@ -129,9 +146,12 @@ def _fields(message: Received) -> dict[str, Value]:
         "received_at": message.received_at,
         "sender_proven": message.sender_proven,
         "sender_verified": message.sender_verified,
+        "suite": message.suite,
         "late": message.late,
         "repeated": message.repeated,
     }
+    if message.suite:
+        given |= {"missing": message.missing, "overtaken": message.overtaken}
     return given | fields
 
 
@@ -140,21 +160,42 @@ def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
     match message.content:
         case KeyRequested():
             return "key-request", " asks for a symmetric key", {}
-        case KeyReceived(unasked):
+        case KeyReceived(unasked, only_decrypts):
             what = " sent a symmetric key"
             if unasked:
                 what += " that was not asked for; "
-                what += "it only decrypts" if message.sender_verified else "it takes the place of the one in use"
+                what += "it only decrypts" if only_decrypts else "it takes the place of the one in use"
             return "key", what, {"unasked": unasked}
         case Text(text):
             return "text", f": {indented(text)}", {"text": text}
-        case SavedFile(path):
-            return "file", f" sent a file: {visible_line(str(path))}", {"path": str(path)}
-        case Unreadable(problem, is_lost):
-            fields: dict[str, Value] = {"problem": problem, "advice": LOST if is_lost else NEXT_STEP}
+        case SavedFile(path, caption):
+            shown = f" sent a file: {visible_line(str(path))}"
+            if caption:
+                return "file", f"{shown}: {indented(caption)}", {"path": str(path), "caption": caption}
+            return "file", shown, {"path": str(path)}
+        case Renewed(unopened, again, lost):
+            counts: dict[str, Value] = {"unopened": unopened, "again": again, "not_again": lost}
+            return "renewed", f" {_renewed(unopened, again, lost)}", counts
+        case Unreadable(problem, is_lost, advice):
+            advice = advice or (_ASK_SENDER if message.suite else LOST if is_lost else NEXT_STEP)
+            fields: dict[str, Value] = {"problem": problem, "advice": advice}
             return "unreadable", f" sent something that can't be decrypted: {problem}", fields
-        case UnknownKind(number):
-            return "unknown", f" sent a message of an unknown type ({number})", {"kind_number": number}
+        case UnknownKind(number, instead):
+            what = f" sent a message of an unknown type ({number})"
+            if instead:
+                return "unknown", f"{what}: {indented(instead)}", {"kind_number": number, "text": instead}
+            return "unknown", what, {"kind_number": number}
+
+
+def _renewed(unopened: int, again: int, lost: int) -> str:
+    """What a sender's new sessions mean, behind the name."""
+    what = "has begun new sessions, because a home was copied or restored from a copy"
+    if not unopened:
+        return f"{what}; what you sent there just now may not have been opened"
+    many = "1 message of yours" if unopened == 1 else f"{unopened} messages of yours"
+    sent = f"; {again} {'is' if again == 1 else 'are'} sent again" if again else ""
+    left = f"; {lost} can't be: send {'it' if lost == 1 else 'them'} as a new message" if lost else ""
+    return f"{what}, and could not open {many}{sent}{left}"
 
 
 def shown_name(home: OpenHome, name: str) -> str:
@@ -235,7 +276,7 @@ def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
         "message", line, direction="out", number=message.number, name=message.recipient.name,
         id=message.recipient.client_id.hex(), kind="text" if message.text is not None else "file", state=state,
         queued_at=message.queued_at, stored_at=message.stored_at, message_id=message.message_id,
-        problem=message.problem, possibly_lost=message.lost, recipient_verified=verified, **fields,
+        problem=message.problem, possibly_lost=message.lost, recipient_verified=verified, suite=message.suite, **fields,
     )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def _send_one(home: OpenHome, output: Output, name: str, part: _Part) -> None:
         verified = home.directory.is_verified(sent.recipient)
         fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), **part.fields()}
         if output.as_json:
-            output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
+            output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified, suite=sent.suite)
         else:
             shown = home.contacts.shown(sent.recipient)
             output.say(f"Sent to {shown}." if part.path is None else f"{part.name} is sent to {shown}.")

@@ -10,12 +10,13 @@ import itertools
 import os
 import sys
 
-from client.cli.command import VERIFIED
+from client.cli.command import VERIFIED, VERIFIED_OF_PUBLISHED
 from client.cli.output import Output, Value
 from client.open_home import OpenHome
 from client.terminal.sanitize import marked, visible_name
 from client.terminal.text_wrap import columns_of, width
 from client.trust.trust import Verification, block, day, grouped, number_differs
+from client.trust.user_link import is_link, parse
 from common.qr_code import painted, qr_lines, takes_colours
 
 _GAP = "   "
@@ -23,6 +24,8 @@ _GAP = "   "
 
 def verify(home: OpenHome, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
     """Show the safety number with a user, compare it, or accept a changed key."""
+    if is_link(name):
+        return _compare_link(home, output, name, qr=qr)
     known = home.directory.verification(name)
     shown = visible_name(name)
     if known.new_number is not None and not accept_new:
@@ -44,8 +47,20 @@ def verify(home: OpenHome, output: Output, name: str, number: str | None, *, qr:
     if known.verified_at is None and output.confirm(f"Does {shown} see the same number?"):
         known = home.directory.mark_verified(name, current)
     if known.verified_at is not None:
-        output.say(f"{shown} is verified. {VERIFIED}")
+        _say_verified(output, known)
     return 0
+
+
+def _compare_link(home: OpenHome, output: Output, link: str, *, qr: bool) -> int:
+    """Compare a user's keys with their link."""
+    known = home.directory.compare_link(parse(link))
+    _show(output, known, qr=qr)
+    _say_verified(output, known)
+    return 0
+
+
+def _say_verified(output: Output, known: Verification) -> None:
+    output.say(f"{visible_name(known.name)} is verified. {VERIFIED if known.suite else VERIFIED_OF_PUBLISHED}")
 
 
 def _show(output: Output, known: Verification, *, qr: bool) -> None:
@@ -56,7 +71,7 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
     lines = [
         _shown(known),
         f"id: {known.client_id.hex()}",
-        block("safety number", grouped(known.number)),
+        block("safety number 2" if known.suite else "safety number", grouped(known.number)),
         f"known since: {day(known.since)}",
         f"verified: {'no' if known.verified_at is None else day(known.verified_at)}",
     ]
@@ -73,6 +88,7 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
         "verified_at": known.verified_at,
         "new_safety_number": known.new_number,
         "changed_at": known.changed_at,
+        "suite": known.suite,
     }
     output.data("verification", "\n".join(lines), **fields)
 

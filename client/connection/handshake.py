@@ -48,7 +48,7 @@ from common.values import NO_CLIENT, ClientId, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
 """Seconds of silence after which a server is taken to speak only the published protocol."""
-WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
+WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.KEYS | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
 WARNING: Final = (
     "This account now signs in to the server: nobody else can act in its name, "
     "and other MessageU programs will no longer work for it (--published-only prevents that)."
@@ -72,6 +72,11 @@ _ASKED_AGAIN_AFTER: Final = 3_600_000
 
 Tell = Callable[[str], None]
 """Shows a sentence to the user."""
+
+Publish = Callable[[ServerLink, ClientId, bytes, int], None]
+"""Publishes our keys of cipher suite 1 on a connection that has just signed in: our id, and the
+server's id and generation. Raises `OutcomeUnknown`.
+"""
 
 Consent = Callable[[bool], bool | None]
 """Asked before the first proof, told whether the account was registered from this home. True or
@@ -100,8 +105,10 @@ class Greeting:
         pins: ServerPins,
         *,
         says_lost: bool = True,
+        publish: Publish | None = None,
     ) -> None:
         """`says_lost`: report what is possibly lost as soon as it is marked."""
+        self._publish = publish
         self._store = store
         self._identity = identity
         self._consent = consent
@@ -148,6 +155,8 @@ class Greeting:
             self._fall_back(link)
             return True
         wanted = WANTED | Feature.CERTIFICATES if protected else WANTED
+        if self._publish is None:
+            wanted &= ~Feature.KEYS
         hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, wanted)
         answer: Whole | None
         try:
@@ -211,6 +220,8 @@ class Greeting:
             self._learn_pins(link)
         if session.features & Feature.BLOCKING:
             self._tell_blocks(link, identity.client_id, hello.generation)
+        if session.features & Feature.KEYS and self._publish is not None:
+            self._publish(link, identity.client_id, hello.server_id, hello.generation)
 
     def _learn_pins(self, link: ServerLink) -> None:
         """Ask for the server's pins, so that a change of its certificate does not lock this home

@@ -32,7 +32,7 @@ from client.crypto.sealed_storage import CHUNK, ArchiveOpener, ArchiveSealer, La
 from client.errors import CipherError, StoreOfLaterVersion, StoreUnusable, StoreUnwritable
 from client.identity.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_in_use, settle_held
 from client.identity.identity_files import holds_key
-from client.store.foreign import check_foreign_store, forget_files_to_send
+from client.store.foreign import check_foreign_store, settle_foreign_store
 from client.store.home_store import SPOOL_FOLDER, STORE_FILE
 from common.errors import FileUnwritten, InfoFileError, SettingRejected
 from common.filesystem import sync_folder, writing
@@ -136,7 +136,7 @@ def _check_store(source: Path, arriving: Path) -> None:
         return
     try:
         check_foreign_store(arriving / STORE_FILE, arriving / SPOOL_FOLDER)
-        forget_files_to_send(arriving / STORE_FILE)
+        settle_foreign_store(arriving / STORE_FILE)
     except StoreOfLaterVersion as error:
         raise InfoFileError(source, None, f"{_LATER}; nothing was imported", _UPGRADE) from error
     except StoreUnwritable as error:

@@ -88,7 +88,7 @@ class History:
             row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
             row.text, None if row.path is None else paths.from_kept(row.path), row.queued_at, row.stored_at,
             row.message_id, row.problem, row.waiting, row.outbox, row.after,
-            row.lost, row.damaged,
+            row.lost, row.damaged, int(row.payload_id is not None),
         )  # fmt: skip
 
 

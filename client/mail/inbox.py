@@ -10,34 +10,46 @@ Exposure: accepts and decrypts whatever strangers sent; saving files is in
 Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from client import paths
-from client.connection.server_errors import refused
 from client.connection.server_link import Progress, ServerLink
 from client.connection.unparsed_response import UnparsedAnswer
 from client.crypto import ciphers
 from client.errors import CipherError, FileUnsaved, InvalidServerResponse, ServerAnsweredError
 from client.identity.identity_files import Identity
-from client.mail import received_files
-from client.messages import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
+from client.mail import received_files, suite_files
+from client.mail.intake import Intake, check_list
+from client.mail.opening import Opening, Revealed
+from client.messages import (
+    Content,
+    KeyReceived,
+    KeyRequested,
+    Received,
+    Renewed,
+    SavedFile,
+    Text,
+    UnknownKind,
+    Unreadable,
+)
 from client.store.home_store import Store
 from client.store.inbox import InboxRow, NewMessage
 from client.store.settings import ServerRow
-from client.store.spool import SpoolFile
+from client.suite1 import payloads
+from client.suite1.file_stream import FileOpener
+from client.suite1.values import Pair
 from client.trust.contacts import Contacts
-from common.client_protocol.client_connection import ContentPart, Event, ListBegins, MessageEnd, UnparsedPart
+from common import fail_points
+from common.client_protocol.client_connection import ListBegins, UnparsedPart
 from common.client_protocol.requests import FetchRequest, PullRequest, RequestCode
-from common.client_protocol.responses import ErrorResponse, MessageHead, ResponseCode
+from common.client_protocol.responses import ResponseCode
+from common.fail_points import FailPoint
 from common.values import ClientId, MessageKind, RefusalReason
 
 CHUNK: Final = 256 * 1024
-INLINE_CONTENT: Final = 64 * 1024
-"""Bytes. Larger received content goes to a file beside the store."""
 LONGEST_TEXT: Final = 16 * 1024 * 1024
 """Bytes. A longer text is returned as a file."""
 FETCH_BYTES: Final = 1024 * 1024
@@ -46,15 +58,16 @@ in parts.
 """
 LONGEST_SERVER_WAIT: Final = 300
 """Seconds that a 643 may ask the server to wait."""
-_BATCH_MESSAGES: Final = 256
-_BATCH_BYTES: Final = 1024 * 1024
 _ASK_AGAIN: Final = 1024 * 1024
 """Bytes. After a 2104 of this size or more, more may wait than the server puts into one answer."""
 _NO_KEY: Final = "no symmetric key is shared with the sender"
 _NOT_TAKEN: Final = "the key was not sealed to this account's public key"
 _DAMAGED: Final = "its row in store.db was altered or is damaged"
-_LARGEST_NUMBER: Final = 2**63 - 1
-"""The largest number that SQLite can store; no honest server comes near it."""
+_NOT_BELIEVED: Final = (
+    "it came under the published cipher suite, which its sender does not use any more: anybody who controls the "
+    "server could have written it"
+)
+_ASK: Final = "Ask the sender, by another way, whether it is theirs."
 
 
 class UnreadEnd(NamedTuple):
@@ -80,8 +93,10 @@ class Inbox:
         save_dir: Path,
         now: Callable[[], int],
         is_verified: Callable[[ClientId], bool],
+        opening: Opening,
     ) -> None:
         self._is_verified = is_verified
+        self._opening = opening
         self._store = store
         self._link = link
         self._contacts = contacts
@@ -109,7 +124,7 @@ class Inbox:
         def keep(batch: list[NewMessage]) -> None:
             self._store.inbox.add_pulled(batch, self._now(), pull)
 
-        intake: _Intake | None = None
+        intake: Intake | None = None
         unparsed = UnparsedAnswer(self._home)
         try:
             for event in self._link.ask_list(PullRequest(self._identity().client_id), salvage=True):
@@ -122,7 +137,7 @@ class Inbox:
                 if isinstance(event, ListBegins) and event.payload_size:
                     size = event.payload_size
                     pull = self._store.inbox.begin_pull()
-                    intake = _Intake(self._store, size, keep, progress)
+                    intake = Intake(self._store, size, keep, progress)
         except InvalidServerResponse as error:
             raise unparsed.told(error) from error
         finally:
@@ -173,15 +188,16 @@ class Inbox:
 
         def keep(batch: list[NewMessage]) -> None:
             self._store.inbox.add_fetched(batch, self._now(), server.generation)
+            fail_points.reach(FailPoint.CLIENT_FETCHED)
 
-        intake: _Intake | None = None
+        intake: Intake | None = None
         try:
             for event in self._link.ask_list(request, silence=wait):
                 if intake is not None and intake.takes(event):
                     continue
                 check_list(event, RequestCode.FETCH, ResponseCode.FETCHED)
                 if isinstance(event, ListBegins) and event.payload_size:
-                    intake = _Intake(
+                    intake = Intake(
                         self._store,
                         event.payload_size,
                         keep,
@@ -257,8 +273,9 @@ class Inbox:
         nothing.
         """
         for row in self._store.inbox.seen(after):
-            if not self._was_own_key(row):
-                yield self._received(row, self._look_at(row))
+            content = None if self._was_own_key(row) else self._look_at(row)
+            if content is not None:
+                yield self._received(row, content)
 
     def last_seen(self) -> int:
         """Return the number of the newest message that was received; 0 if there is none."""
@@ -267,7 +284,8 @@ class Inbox:
     def recent(self, sender: ClientId, most: int) -> list[Received]:
         """The newest messages of one sender that were seen, oldest first. Changes nothing."""
         rows = self._store.inbox.recent(sender, most)
-        return [self._received(row, self._look_at(row)) for row in rows if not self._was_own_key(row)]
+        looked_at = [(row, self._look_at(row)) for row in rows if not self._was_own_key(row)]
+        return [self._received(row, content) for row, content in looked_at if content is not None]
 
     def _is_own_key(self, row: InboxRow) -> bool:
         """Whether it carries a key that was made here, for notes to oneself, and so is known
@@ -289,6 +307,10 @@ class Inbox:
         )
 
     def _received(self, row: InboxRow, content: Content) -> Received:
+        revealed: Revealed | None = None
+        if row.kind == MessageKind.SEALED:
+            with suppress(CipherError):
+                revealed = self._opening.read(self._store.inbox.numbered(row.number) or row)
         return Received(
             row.number,
             row.sender,
@@ -299,29 +321,53 @@ class Inbox:
             row.sender_proven,
             row.late,
             row.repeated,
-            self._is_verified(row.sender),
+            self._is_verified(row.sender) and (revealed is not None or self._store.settings.is_own(row.sender)),
             row.message_id,
+            int(row.kind == MessageKind.SEALED),
+            0 if revealed is None else revealed.missing,
+            revealed is not None and revealed.overtaken,
         )
 
-    def _look_at(self, row: InboxRow) -> Content:
+    def _is_believed(self, row: InboxRow) -> bool:
+        """Whether a message of the published suite may be from its sender: not behind the first
+        keys of suite 1 that they have shown.
+        """
+        peer = self._store.peers.of_id(row.sender)
+        return peer is None or row.number <= peer.after
+
+    def _look_at(self, row: InboxRow) -> Content | None:
         """As `_open`, without storing a key or saving a file a second time."""
         if row.damaged:
             return Unreadable(_DAMAGED, lost=True)
+        if row.kind == MessageKind.SEALED:
+            try:
+                return self._sealed_content(row, look=True)
+            except CipherError as error:
+                return Unreadable(str(error))
         if row.saved_path is not None:
             return SavedFile(paths.from_kept(row.saved_path))
+        if not self._is_believed(row):
+            return Unreadable(_NOT_BELIEVED, lost=True, advice=_ASK)
         match row.kind:
             case MessageKind.KEY:
                 unasked = self._store.keys.came_unasked(row.number)
-                return Unreadable(_NOT_TAKEN) if unasked is None else KeyReceived(unasked)
+                if unasked is None:
+                    return Unreadable(_NOT_TAKEN)
+                return KeyReceived(unasked, unasked and self._is_verified(row.sender))
             case MessageKind.FILE:
                 return Unreadable(_NO_KEY)
             case _:
                 return self._open(row)
 
-    def _open(self, row: InboxRow) -> Content:
+    def _open(self, row: InboxRow) -> Content | None:
+        """What a message says; None: a repeat of another one, which is not shown."""
         try:
             if row.damaged:
                 raise CipherError(_DAMAGED)
+            if row.kind == MessageKind.SEALED:
+                return self._sealed_content(row, look=False)
+            if not self._is_believed(row):
+                return Unreadable(_NOT_BELIEVED, lost=True, advice=_ASK)
             match row.kind:
                 case MessageKind.KEY_REQUEST:
                     return KeyRequested()
@@ -336,12 +382,53 @@ class Inbox:
         except CipherError as error:
             return Unreadable(str(error), lost=row.damaged)
 
+    def _sealed_content(self, row: InboxRow, *, look: bool) -> Content | None:
+        """What a message of suite 1 says; with `look`, without changing anything. Raises
+        `CipherError`.
+        """
+        revealed = self._opening.read(row) if look else self._opening.reveal(row)
+        if revealed is None:
+            return None
+        row, payload = revealed.row, revealed.payload
+        if isinstance(payload, payloads.File):
+            if look and row.saved_path is not None:
+                return SavedFile(paths.from_kept(row.saved_path), payload.caption)
+            return self._sealed_file(row, payload)
+        if self._opening.stream(row).size:
+            raise CipherError("something is behind it that does not belong to it")
+        match payload:
+            case payloads.Text(_, text):
+                return Text(text)
+            case payloads.CouldNotOpen():
+                again, lost = (len(payload.ids), 0) if look else self._opening.repeat(row.sender, payload)
+                return Renewed(len(payload.ids), again, lost)
+            case payloads.KeysWanted():
+                return KeyRequested()
+            case payloads.NewKeys():
+                return KeyReceived()
+            case payloads.Unknown(_, kind, text):
+                return UnknownKind(kind, text)
+
+    def _sealed_file(self, row: InboxRow, file: payloads.File) -> SavedFile:
+        known = self._saved_before(row)
+        if known is not None:
+            return SavedFile(known, file.caption)
+        stream = self._opening.stream(row)
+        if stream.size != suite_files.stream_size(file):
+            raise CipherError("the file is not whole")
+        opener = FileOpener(file.key, Pair(row.sender, self._identity().client_id), file.size, file.digest)
+        sender = self._contacts.name_of(row.sender) or row.sender.hex()
+        name, end = suite_files.safe_name(file, sender, row.number)
+        sealed = received_files.Sealed(stream.parts, stream.size, opener)
+        return SavedFile(received_files.save(sealed, self._save_dir, name, self._saving, end), file.caption)
+
     def _open_key(self, row: InboxRow) -> KeyReceived:
         if row.content is None:
             raise CipherError("it is far too long for a key")
         key = self._identity().private_key.open_key(row.content)
         self._store.keys.add_received(row.sender, key, self._now(), row.number)
-        return KeyReceived(bool(self._store.keys.came_unasked(row.number)))
+        unasked = bool(self._store.keys.came_unasked(row.number))
+        return KeyReceived(unasked, unasked and self._is_verified(row.sender))
 
     def _open_text(self, row: InboxRow) -> Text | SavedFile:
         if row.size > LONGEST_TEXT:
@@ -355,18 +442,24 @@ class Inbox:
                 problem = error
         raise problem
 
+    def _saved_before(self, row: InboxRow) -> Path | None:
+        """Where the file of a message is already, if it is."""
+        if row.saved_path is None:
+            return None
+        # Whoever made an imported store chose the path: it is ours only if it is in the folder for
+        # received files.
+        path = paths.from_kept(row.saved_path)
+        return path if path.parent == self._save_dir and path.is_file() and not path.is_symlink() else None
+
     def _open_file(self, row: InboxRow) -> SavedFile:
-        if row.saved_path is not None:
-            # Whoever made an imported store chose the path: it is ours only if it is in the folder
-            # for received files.
-            path = paths.from_kept(row.saved_path)
-            if path.parent == self._save_dir and path.is_file() and not path.is_symlink():
-                return SavedFile(path)
+        known = self._saved_before(row)
+        if known is not None:
+            return SavedFile(known)
         problem = CipherError(_NO_KEY)
         # Hardly ever: only the padding shows whether a key fits, and one wrong key in 256 passes.
         for key in self._contacts.file_keys(row.sender):
             try:
-                sealed = received_files.Sealed(self._content(row), row.size, key)
+                sealed = received_files.Sealed(self._content(row), row.size, ciphers.Decryptor(key))
                 return SavedFile(received_files.save(sealed, self._save_dir, self._file_name(row), self._saving))
             except CipherError as error:
                 problem = error
@@ -382,116 +475,3 @@ class Inbox:
             yield row.content
             return
         yield from self._store.spools.read(row.spool, CHUNK)
-
-
-class _Intake:
-    """The messages of one answer on their way into the store, in batches of one
-    transaction each.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        size: int,
-        keep: Callable[[list[NewMessage]], None],
-        progress: Progress | None,
-        after: int | None = None,
-    ) -> None:
-        """`after`: the last number in the store, for a list whose numbers grow; None: for another
-        list.
-        """
-        self._after = after
-        self._store = store
-        self._size = size
-        self._keep = keep
-        self._progress = progress
-        self._batch: list[NewMessage] = []
-        self._batch_bytes = 0
-        self._head = MessageHead(ClientId(b""), 0, 0, 0)
-        self._content = bytearray()
-        self._spool: SpoolFile | None = None
-        self._digest = hashlib.sha256()
-        self._passed = 0
-
-    def takes(self, event: Event) -> bool:
-        """Take in a part of a message; return whether it was one."""
-        match event:
-            case MessageHead():
-                self._begin(event)
-            case ContentPart(data):
-                self._add(data)
-            case MessageEnd():
-                self._end()
-            case _:
-                return False
-        return True
-
-    def _begin(self, head: MessageHead) -> None:
-        if max(head.number, head.accepted_at or 0) > _LARGEST_NUMBER:
-            raise InvalidServerResponse(
-                "The server numbers its messages beyond all bounds.",
-                "Check that server.info leads to a MessageU server.",
-            )
-        if self._after is not None:
-            if head.number <= self._after:
-                # Its messages would never be acknowledged, and would come again without end.
-                raise InvalidServerResponse(
-                    f"The server gives message {head.number} behind message {self._after}.",
-                    "Its operator has to look at it; all messages before it are kept.",
-                )
-            self._after = head.number
-        self._head = head
-        self._content.clear()
-        self._digest = hashlib.sha256()
-        if head.size > INLINE_CONTENT:
-            self._spool = self._store.spools.new()
-
-    def _add(self, data: bytes) -> None:
-        self._digest.update(data)
-        if self._spool is not None:
-            self._spool.write(data)
-        else:
-            self._content += data
-        self._passed += len(data)
-        if self._progress is not None:
-            self._progress(self._passed, self._size)
-
-    def _end(self) -> None:
-        head = self._head
-        spool = self._spool.keep() if self._spool is not None else None
-        self._spool = None
-        content = None if spool is not None else bytes(self._content)
-        self._batch.append(
-            NewMessage(
-                ClientId(head.sender), head.kind, head.size, content, spool, self._digest.digest(), head.number,
-                head.token, head.accepted_at, head.sender_authenticated,
-            )
-        )  # fmt: skip
-        self._batch_bytes += len(content or b"")
-        if len(self._batch) >= _BATCH_MESSAGES or self._batch_bytes >= _BATCH_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        """Keep the complete messages, however the answer ended."""
-        if self._spool is not None:
-            self._spool.discard()
-        self._flush()
-        if self._progress is not None:
-            self._progress(self._size, self._size)
-
-    def _flush(self) -> None:
-        if self._batch:
-            self._keep(self._batch)
-            self._batch = []
-            self._batch_bytes = 0
-
-
-def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> None:
-    """Raise if the server refused, or answered with another list."""
-    if isinstance(event, ErrorResponse):
-        raise refused(request, event)
-    if isinstance(event, ListBegins) and event.code != expected:
-        raise InvalidServerResponse(
-            f"The server answered with a list of another kind (code {event.code}).",
-            "Check that server.info leads to a MessageU server.",
-        )

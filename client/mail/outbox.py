@@ -5,7 +5,8 @@ Promises: a message is on disk, with its token, before it is sent, and gone once
 the oldest goes first, before anything new; the server stores none of them twice, however often a
 connection breaks. What the server refuses as too fast is waited for, a minute at most, if somebody
 waits for the message that is sent. A message to somebody who was verified in the meantime leaves
-under a key of our own (`client.trust.rekeying`). What was acknowledged, and is possibly lost since,
+under a key of our own (`client.trust.rekeying`), and one to somebody who uses cipher suite 1 under
+that (`client.mail.suite_sealing`). What was acknowledged, and is possibly lost since,
 goes again under its own token (`client.mail.resending`); a message is sent after the key that it is
 encrypted under, which is sent again first if it is possibly lost.
 Exposure: believes the server when it says that a message is stored.
@@ -38,6 +39,8 @@ from client.errors import (
     ClientError,
     FileUnreadable,
     InvalidServerResponse,
+    KeyChanged,
+    KeysWithheld,
     OutboxFull,
     ServerAnsweredError,
 )
@@ -49,6 +52,8 @@ from client.mail.outgoing_file import (
     file_to_send,
     spooled,
 )
+from client.mail.suite_files import SealedFile
+from client.mail.suite_sealing import SuiteSealing
 from client.messages import Failed
 from client.store.acknowledged import AcknowledgedRow
 from client.store.home_store import Store
@@ -58,8 +63,10 @@ from client.store.sent import Outgoing
 from client.terminal import local_time
 from client.trust.contacts import Contact, Contacts
 from client.trust.rekeying import Rekeying
+from common import fail_points
 from common.client_protocol.requests import LargeSendRequest, RequestCode, SendRequest
 from common.client_protocol.responses import ErrorResponse, StoredResponse
+from common.fail_points import FailPoint
 from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 
 MOST_WAITING: Final = 256
@@ -71,7 +78,7 @@ LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
 sent again after that might be stored twice. A message that never left, or was definitely refused,
 may wait for ever."""
 CHUNK: Final = 256 * 1024
-_OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE})
+_OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE, RefusalReason.NO_KEYS})
 """Refusals that concern only one recipient: messages for others may be sent."""
 _LATER: Final = _OF_MAILBOX | {
     RefusalReason.TOO_FAST,
@@ -86,6 +93,7 @@ _KINDS: Final = {
     MessageKind.KEY: "symmetric key",
     MessageKind.TEXT: "text",
     MessageKind.FILE: "file",
+    MessageKind.SEALED: "message about keys",
 }
 
 
@@ -105,7 +113,11 @@ class Outbox:
         tell: Tell,
         now: Callable[[], int],
         random_bytes: RandomBytes,
+        sealing: SuiteSealing,
     ) -> None:
+        self.sealing = sealing
+        self._told: set[tuple[ClientId, str]] = set()
+        """Why messages to somebody wait, as it was told already."""
         self._store = store
         self._link = link
         self._contacts = contacts
@@ -163,8 +175,12 @@ class Outbox:
 
         Raises `CipherError` and `FileUnreadable` if its content can't be made again.
         """
-        body = self._made_again(row)
         recipient = self._contacts.present_id(row.recipient)
+        if row.kind == MessageKind.SEALED:
+            payload, spool = self._payload_again(row)
+            self._store.outbox.add_payload_again(row, recipient, payload, spool, self._now())
+            return spool is not None
+        body = self._made_again(row)
         if recipient != row.recipient:
             carries, under = (
                 self._contacts.copied_key(row.recipient, number, recipient) for number in (row.carries, row.under)
@@ -172,6 +188,20 @@ class Outbox:
             row = row._replace(carries=carries, under=under)
         self._store.outbox.add_again(row, recipient, body, self._now())
         return isinstance(body, str)
+
+    def _payload_again(self, row: AcknowledgedRow) -> tuple[bytes, str | None]:
+        """A payload of suite 1 as it was, and the spool file with what follows it."""
+        sent = self._store.sent.by_outbox(row.number)
+        if sent is None:
+            raise CipherError("what this home has of it is damaged")
+
+        def same(sealed: SealedFile) -> None:
+            if sealed.digest != row.digest:
+                raise FileUnreadable("the file has changed", f"{sent.path} has another content.")
+
+        if sent.text is None and sent.path is None and not sent.damaged:
+            raise FileUnreadable("no copy of its bytes was kept", "Send them as a new message.")
+        return self.sealing.again(sent, same)
 
     def _made_again(self, row: AcknowledgedRow) -> bytes | str:
         """The content as it was sent, or the name of its spool file."""
@@ -255,13 +285,15 @@ class Outbox:
 
     def _flush(self, me: ClientId, watched: int | None, progress: Progress | None, *, told: bool) -> int:
         message_id: int | None = None
-        refusal: ServerAnsweredError | None = None
+        refusal: ClientError | None = None
         held_back: ErrorResponse | None = None
-        blocked: set[ClientId] = set()
+        blocked: dict[ClientId, ClientError | None] = {}
         # Nobody waits for the messages that are sent along the way.
         patience = None if watched is None else Patience(self._link.rest, self._tell)
         for waiting in self._store.outbox.waiting():
             if waiting.recipient in blocked:
+                if waiting.number == watched:
+                    refusal = blocked[waiting.recipient]
                 continue
             if waiting.tried_at is not None and self._now() - waiting.tried_at > LONGEST_WAIT:
                 self._set_aside(
@@ -272,14 +304,15 @@ class Outbox:
                 self._set_aside(waiting, "its row in store.db was altered or is damaged; send it again")
                 continue
             try:
-                for row in self._rekeying.fit(waiting):
+                for row in self.sealing.fit(waiting, self._rekeying.fit):
                     answer, digest = self._send_patiently(me, row, progress, patience)
                     if isinstance(answer, StoredResponse) or _is_there_already(row, answer):
+                        fail_points.reach(FailPoint.CLIENT_SENT)
                         stored_as = answer.message_id if isinstance(answer, StoredResponse) else None
                         self._store.outbox.stored(row.number, stored_as, self._now(), digest)
                         if row.number == watched:
                             message_id = stored_as
-                        elif told:
+                        elif told and self._is_shown(row):
                             self._tell(f"{self._name(row)} is sent now.")
                         continue
                     error = self._refused(row, answer, told=row.number != watched)
@@ -289,8 +322,16 @@ class Outbox:
                         held_back = answer
                     # Nothing may overtake it on the way to the same recipient.
                     if answer.reason in _LATER or row.number != waiting.number:
-                        blocked.add(row.recipient)
+                        blocked[row.recipient] = None
                     break
+            except (KeyChanged, KeysWithheld, ServerAnsweredError) as error:
+                # No keys to seal it with, now. It waits, and nothing may overtake it.
+                blocked[waiting.recipient] = error
+                if waiting.number == watched:
+                    refusal = error
+                elif (waiting.recipient, str(error)) not in self._told:
+                    self._told.add((waiting.recipient, str(error)))
+                    self._tell(f"{self._name(waiting)} waits: {error} {error.advice}")
             except CipherError as error:
                 self._set_aside(waiting, str(error))
             if held_back is not None and held_back.reason not in _OF_MAILBOX:
@@ -345,7 +386,11 @@ class Outbox:
     ) -> tuple[StoredResponse | ErrorResponse, bytes | None]:
         """The answer; of a file, the SHA-256 of its content too."""
         digest = _Digest() if row.kind == MessageKind.FILE else None
-        if row.spool is None:
+        if row.spool is not None and row.kind == MessageKind.SEALED:
+            request = LargeSendRequest(me, row.recipient, row.kind, row.size, row.token)
+            head = row.content or b""
+            answer = self._link.ask(request, _behind(head, self.body(row.spool, row.size - len(head), progress)))
+        elif row.spool is None:
             content = row.content or b""
             if digest is not None:
                 digest.add(content)
@@ -405,11 +450,20 @@ class Outbox:
         quoted = "" if text is None else f" It reads: {text[:200]}"
         self._tell(f"{self._name(row)} was not sent and is set aside: {problem}{quoted}")
 
+    def _is_shown(self, row: OutboxRow) -> bool:
+        """Whether the user knows of a message: not of a request that this home made by itself."""
+        return row.kind != MessageKind.SEALED or self._store.sent.by_outbox(row.number) is not None
+
     def _name(self, row: OutboxRow) -> str:
         recipient = self._contacts.shown_id(row.recipient)
-        return f"The {_KINDS[MessageKind(row.kind)]} for {recipient} of {local_time.shown(row.queued_at)}"
+        sent = self._store.sent.by_outbox(row.number) if row.kind == MessageKind.SEALED else None
+        kind = MessageKind(row.kind if sent is None else sent.kind)
+        return f"The {_KINDS[kind]} for {recipient} of {local_time.shown(row.queued_at)}"
 
     def _text(self, row: OutboxRow) -> str | None:
+        if row.kind == MessageKind.SEALED:
+            sent = self._store.sent.by_outbox(row.number)
+            return None if sent is None else sent.text
         if row.kind != MessageKind.TEXT or row.content is None:
             return None
         keys = self._store.keys.newest(row.recipient, MOST_BEFORE)
@@ -425,6 +479,11 @@ def _is_there_already(row: OutboxRow, answer: StoredResponse | ErrorResponse) ->
     is not lost.
     """
     return row.again and isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.TOKEN_REUSED
+
+
+def _behind(head: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from parts
 
 
 class _Digest:

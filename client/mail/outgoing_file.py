@@ -163,7 +163,7 @@ def encrypted_file(
     cipher = ciphers.Encryptor(key)
     passed = 0
     while passed < size:
-        data = _read(descriptor, min(CHUNK, size - passed))
+        data = read_part(descriptor, min(CHUNK, size - passed))
         if not data:
             raise FileUnreadable(f"{path} became shorter while it was sent; nothing was sent.", "Send it again.")
         passed += len(data)
@@ -178,14 +178,15 @@ def encrypted_file(
 def encrypted_stream(descriptor: int, key: SymmetricKey) -> Iterator[bytes]:
     """Yield all that can be read from a descriptor, encrypted. Raises `FileUnreadable`."""
     cipher = ciphers.Encryptor(key)
-    while data := _read(descriptor, CHUNK):
+    while data := read_part(descriptor, CHUNK):
         part = cipher.update(data)
         if part:
             yield part
     yield cipher.finish()
 
 
-def _read(descriptor: int, most: int) -> bytes:
+def read_part(descriptor: int, most: int) -> bytes:
+    """Read up to `most` bytes; none at the end. Raises `FileUnreadable`."""
     try:
         return os.read(descriptor, most)
     except OSError as error:

@@ -3,8 +3,9 @@
 Owns: their names, and writing them whole or not at all.
 Promises: a file appears under its name only when all of it is on disk, mode 0600; it overwrites
 nothing and never leaves its folder. Until then it has a hidden name, locked by the process that
-writes it; `sweep` removes what a killed process left. A name consists of the letters and digits of
-the sender's name, the message's number, and an extension that follows from the first bytes.
+writes it; `sweep` removes what a killed process left. The name of a file of the published suite
+consists of the letters and digits of the sender's name, the message's number, and an extension that
+follows from the first bytes; `client.mail.suite_files` names those of suite 1.
 Exposure: decrypts what strangers sent, and examines only its first bytes.
 
 Source: docs/client.md; docs/decisions/0005-names-of-received-files.md.
@@ -18,11 +19,9 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from client.connection.server_link import Progress
-from client.crypto import ciphers
-from client.crypto.ciphers import SymmetricKey
 from client.errors import FileUnsaved
 
 _PREFIX: Final = ".messageu-"
@@ -33,16 +32,28 @@ _LOOK_AT: Final = 8192
 _TEXT_CONTROLS: Final = frozenset("\t\n\r\f\x1b")
 
 
+class Opener(Protocol):
+    """Decrypts a file piece by piece. Raises `CipherError`."""
+
+    def update(self, data: bytes) -> bytes:
+        """Return the next bytes."""
+
+    def finish(self) -> bytes:
+        """Return the last bytes, if it is whole."""
+
+
 class Sealed(NamedTuple):
-    """A received file: its encrypted content in parts, their total size, and the key to try."""
+    """A received file: its encrypted content in parts, their total size, and what decrypts it."""
 
     content: Iterator[bytes]
     size: int
-    key: SymmetricKey
+    cipher: Opener
 
 
-def save(sealed: Sealed, folder: Path, name: str, progress: Progress | None = None) -> Path:
-    """Decrypt into a new file and return its path. Raises `CipherError`, `FileUnsaved`."""
+def save(sealed: Sealed, folder: Path, name: str, progress: Progress | None = None, end: str | None = None) -> Path:
+    """Decrypt into a new file and return its path. `end` is the name's extension, with its dot;
+    None: it follows from the first bytes. Raises `CipherError`, `FileUnsaved`.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = _half_written(folder)
@@ -55,7 +66,7 @@ def save(sealed: Sealed, folder: Path, name: str, progress: Progress | None = No
                 file.flush()
                 os.fsync(descriptor)
                 # Before the file is closed, which gives up its lock.
-                final = _moved(Path(temporary), folder, name, ending(beginning))
+                final = _moved(Path(temporary), folder, name, ending(beginning) if end is None else end)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -111,14 +122,13 @@ def _half_written(folder: Path) -> tuple[int, str]:
 
 
 def _decrypted(sealed: Sealed, progress: Progress | None) -> Iterator[bytes]:
-    cipher = ciphers.Decryptor(sealed.key)
     passed = 0
     for part in sealed.content:
-        yield cipher.update(part)
+        yield sealed.cipher.update(part)
         passed += len(part)
         if progress is not None:
             progress(passed, sealed.size)
-    yield cipher.finish()
+    yield sealed.cipher.finish()
 
 
 def base_name(sender: str, number: int) -> str:

@@ -7,7 +7,7 @@ Source: docs/client-protocol.md, docs/journeys.md.
 """
 
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from client.client_context import ClientContext
 from client.connection.retry import Retry
@@ -17,6 +17,18 @@ from client.mail.inbox import LONGEST_SERVER_WAIT, Inbox
 from client.mail.outbox import Outbox
 from client.messages import Received
 from common.client_protocol.versions import Feature
+
+
+class SuiteOfReceived(Protocol):
+    """What follows for cipher suite 1 from mail that came, and was shown."""
+
+    def meet_strangers(self) -> None:
+        """Ask for the keys of senders who are not known by any."""
+
+    def all_shown(self, *, send: bool, empty: bool) -> None:
+        """Do what follows from messages that were opened, or could not be. `send`: the server can
+        be asked now. `empty`: everything that waited was fetched.
+        """
 
 
 class Receiving:
@@ -31,7 +43,9 @@ class Receiving:
         look_up_names: Callable[[], None],
         now: Callable[[], int],
         monotonic: Callable[[], float],
+        suite: SuiteOfReceived,
     ) -> None:
+        self._suite = suite
         self._account, self._store, self._link, self._greeting = context
         self._inbox = inbox
         self._outbox = outbox
@@ -73,10 +87,12 @@ class Receiving:
                     fetched = self._fetch(patience, progress, send_waiting=send_waiting)
                 except ClientError as error:
                     failure = error
+                self._suite.meet_strangers()
                 left = None if most is None else most - given
                 shown, unsaved, enough = yield from self._inbox.unread(look_up_names, left, saving)
                 if enough:
                     return
+                self._suite.all_shown(send=failure is None, empty=failure is None and not fetched.more)
                 given += shown
                 if fetched.more:
                     # A file that can't be saved is tried again with the next mail, and reported at

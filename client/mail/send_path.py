@@ -166,6 +166,18 @@ class SendPath:
         if key is not None:
             # The outbox keeps the order: whatever is encrypted from now on comes after it.
             self._store.keys.confirm(key)
+        return self.send_kept(contact, number, offline, progress, is_key=key is not None)
+
+    def send_kept(
+        self,
+        contact: Contact,
+        number: int,
+        offline: ClientError | None,
+        progress: Progress | None = None,
+        *,
+        is_key: bool = False,
+    ) -> Sent:
+        """Send what is in the outbox under a number, after all that is before it."""
         if offline is not None:
             raise _kept(offline) from offline
         try:
@@ -178,9 +190,10 @@ class SendPath:
             raise
         except KeyboardInterrupt:
             # For a key: the message to be sent under it is not stored here yet.
-            self._tell(_KEPT if key is None else _KEY_KEPT)
+            self._tell(_KEY_KEPT if is_key else _KEPT)
             raise
-        return Sent(contact, message_id)
+        sent = self._store.sent.by_outbox(number)
+        return Sent(contact, message_id, int(sent is not None and sent.payload_id is not None))
 
 
 def _kept(error: ClientError) -> ClientError:

@@ -34,9 +34,12 @@ from client.mail.outgoing_file import (
     spooled,
 )
 from client.mail.send_path import SendPath
+from client.mail.suite_choice import SuiteChoice
+from client.mail.suite_files import read_parts
 from client.messages import Sent, SentMessage
 from client.store.keys import KeyRow
 from client.store.sent import Outgoing
+from client.suite1 import file_stream
 from client.trust.contacts import Contact, Contacts
 from client.trust.directory import Directory
 from client.trust.key_exchange import KeyExchange
@@ -60,6 +63,7 @@ class Sending:
         outbox: Outbox,
         history: History,
         retry: Retry,
+        choice: SuiteChoice,
     ) -> None:
         self._account, self._store, self._link, self._greeting = context
         self._contacts = contacts
@@ -69,6 +73,7 @@ class Sending:
         self._outbox = outbox
         self._history = history
         self._retry = retry
+        self._choice = choice
         self._read_already: set[int] = set()
 
     def send(
@@ -99,13 +104,17 @@ class Sending:
         return self.send_file(name, path, progress, preparing)
 
     def send_text(self, name: str, text: str) -> Sent:
-        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected`
-        (no Unicode).
+        """Send a text under cipher suite 1, or the shared key (150). Raises `NoSharedKey`,
+        `ValueRejected` (no Unicode).
         """
         contact = self._directory.contact(name)
         plain = plain_text(text)
         had_key = self._contacts.has_sending_key(contact)
         offline = self._send_path.catch_up()
+        if self._goes_under_suite_1(contact, offline):
+            self._outbox.check_room()
+            number = self._outbox.sealing.keep_text(contact.client_id, text)
+            return self._send_path.send_kept(contact, number, offline)
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
         content = ciphers.encrypt(key.key, plain)
         return self._send_path.send(
@@ -120,8 +129,8 @@ class Sending:
         preparing: Progress | None = None,
         called: str | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153); the history shows the path, or the name
-        `called`.
+        """Send a file under cipher suite 1, or its bytes under the shared key (153); the history
+        shows the path, or the name `called`.
 
         Through the outbox they are encrypted first, which is reported to `preparing`. So are those
         of unknown size, with the published protocol too: a pipe can't be read again. A large file
@@ -151,6 +160,10 @@ class Sending:
         contact = self._directory.contact(name)
         had_key = self._contacts.has_sending_key(contact)
         offline = self._send_path.catch_up(progress)
+        if self._goes_under_suite_1(contact, offline):
+            with opening as file:
+                number = self._keep_sealed(contact, file, path, outgoing.path, preparing)
+            return self._send_path.send_kept(contact, number, offline, progress)
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
         through_the_outbox = self._send_path.goes_through_the_outbox(offline)
         with opening as (descriptor, plain_size):
@@ -207,6 +220,9 @@ class Sending:
         assert self._greeting.has_signed_in
         contact = self._directory.contact(name)
         plain = plain_text(text)
+        if self._choice.is_known(contact.client_id):
+            self._outbox.check_room()
+            return self._kept(self._outbox.sealing.keep_text(contact.client_id, text))
         key = self._key_exchange.key_at_hand(contact)
         content = ciphers.encrypt(key.key, plain)
         return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None), key.number)
@@ -218,6 +234,8 @@ class Sending:
         assert self._greeting.has_signed_in
         contact = self._directory.contact(name)
         with file_to_send(path) as file:
+            if self._choice.is_known(contact.client_id):
+                return self._kept(self._keep_sealed(contact, file, path, paths.kept(path.absolute()), progress))
             if file.size is not None:
                 # Checked before a key is made.
                 self._check_size(ciphers.encrypted_size(file.size))
@@ -252,7 +270,34 @@ class Sending:
     def _keep(
         self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing, under: int
     ) -> SentMessage:
-        number = self._outbox.put(contact.client_id, kind, size, content, None, outgoing, under)
+        return self._kept(self._outbox.put(contact.client_id, kind, size, content, None, outgoing, under))
+
+    def _goes_under_suite_1(self, contact: Contact, offline: ClientError | None) -> bool:
+        """Whether a message does. Raises `KeysWithheld`, if it would have to and this connection
+        keeps nothing until the server has it.
+        """
+        if offline is not None:
+            return self._choice.is_known(contact.client_id)
+        if not self._choice.uses(contact.client_id):
+            return False
+        if not self._send_path.goes_through_the_outbox(offline):
+            raise self._outbox.sealing.not_offered(contact.client_id)
+        self._directory.pin(contact)
+        return True
+
+    def _keep_sealed(
+        self, contact: Contact, file: ToSend, path: Path, kept_path: str | None, preparing: Progress | None
+    ) -> int:
+        """Put a file into the outbox, for suite 1; returns its number there."""
+        self._outbox.check_room()
+        if file.size is not None:
+            self._check_size(file_stream.sealed_size(file.size))
+        else:
+            self._refuse_second_reading(path)
+        parts = read_parts(file, path, preparing)
+        return self._outbox.sealing.keep_file(contact.client_id, parts, kept_path, self._check_size)
+
+    def _kept(self, number: int) -> SentMessage:
         kept = self._history.by_outbox(number)
         assert kept is not None
         return kept
@@ -267,16 +312,20 @@ class Sending:
             self._check_size(ciphers.encrypted_size(file.size))
             parts = encrypted_file(file.descriptor, path, file.size, key, preparing)
         else:
-            number = inherited(path)
-            if number is not None:
-                if number in self._read_already:
-                    raise FileUnreadable(
-                        f"{path} was sent already, and can't be read twice; nothing was sent.",
-                        "Write it to a file first, and send that one.",
-                    )
-                self._read_already.add(number)
+            self._refuse_second_reading(path)
             parts = encrypted_stream(file.descriptor, key)
         return spooled(self._store.spools, parts, self._check_size)
+
+    def _refuse_second_reading(self, path: Path) -> None:
+        """Raise `FileUnreadable` for what was read from before, and has nothing left."""
+        number = inherited(path)
+        if number is not None:
+            if number in self._read_already:
+                raise FileUnreadable(
+                    f"{path} was sent already, and can't be read twice; nothing was sent.",
+                    "Write it to a file first, and send that one.",
+                )
+            self._read_already.add(number)
 
     def _check_size(self, size: int) -> None:
         """Raise `FileUnreadable` for what is larger than the server takes; for a pipe, `size` is

@@ -15,6 +15,8 @@ Exposure: as `client.store.home_store`.
     contacts   whom the server listed
     pins       under which id and key a name was first met
     keys       symmetric keys
+    own_keys   this account's keys of cipher suite 1
+    peers      who has shown keys of suite 1, and the sessions with them
     inbox      received messages
     outbox     messages to be sent
     sent       what was sent, for the history

@@ -64,7 +64,11 @@ class AcknowledgedTable:
         ):
             place = (number, token, recipient, kind)
             kept = None
-            if kind not in {MessageKind.TEXT, MessageKind.FILE} or under is None:
+            if kind == MessageKind.SEALED:
+                if not self._database.rows("SELECT 1 FROM sent WHERE outbox = ?", number):
+                    # A request to send again: it is made anew where it is needed.
+                    continue
+            elif kind not in {MessageKind.TEXT, MessageKind.FILE} or under is None:
                 # A damaged one is kept without content: it can't be sent again, which is reported
                 # then.
                 with contextlib.suppress(CipherError):

@@ -12,7 +12,9 @@ from typing import Final
 
 from client.errors import StoreUnusable
 from client.store.database import Database, foreign
+from client.store.settings import RESTORED
 from client.store.spool import spool_name
+from common.values import MessageKind
 
 _ID: Final = "length({0}) = 16"
 _NUMBER: Final = "{0} BETWEEN 1 AND 9007199254740992"
@@ -28,6 +30,7 @@ shown.
 """
 _KEY: Final = "length({0}) = 160"
 _ANY_NUMBER: Final = "{0} BETWEEN 0 AND 9223372036854775807"
+_HASH: Final = "length({0}) = 32"
 _COUNT: Final = "{0} BETWEEN 0 AND 9007199254740992"
 _BYTE: Final = "{0} BETWEEN 0 AND 255"
 
@@ -37,7 +40,8 @@ def _or_none(condition: str) -> str:
 
 
 _TEXT: Final = "length({0}) <= 268435456"
-_CONTENT: Final = "length({0}) <= 1048576"
+_CONTENT: Final = "length({0}) <= 17825792"
+"""A payload of suite 1 has up to 16 MiB."""
 COLUMNS: Final = {
     "setting": {
         "name": "length({0}) BETWEEN 1 AND 100 AND (({0} NOT GLOB 'watch_aside:*' AND {0} NOT GLOB 'watch_tries:*') OR "
@@ -60,25 +64,26 @@ COLUMNS: Final = {
         "digest": "length({0}) = 32", "server_number": _ANY_NUMBER, "token": _or_none(_ID), "pull": _or_none(_NUMBER),
         "received_at": _TIME, "accepted_at": _or_none(_ANY_NUMBER), "sender_proven": _FLAG,
         "state": "{0} BETWEEN 0 AND 3", "repeated": _FLAG, "late": _FLAG,
-        "saved_path": _or_none(f"({_TEXT} AND state IN (1, 2))"),
+        "saved_path": _or_none(f"({_TEXT} AND state IN (1, 2))"), "opened": _or_none(_COUNT),
+        "payload_id": _or_none(_ID), "mark": _or_none("length({0}) <= 100"), "ask": _FLAG,
     },
     "outbox": {
-        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
+        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "size": _SIZE,
         "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "queued_at": _TIME, "problem": _or_none(_TEXT),
         "under": _or_none(_NUMBER), "tried_at": _or_none(_TIME), "again": _FLAG,
-        "digest": _or_none("length({0}) = 32"),
+        "digest": _or_none("length({0}) = 32"), "unsealed": _FLAG,
     },
     "acknowledged": {
-        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
+        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "size": _SIZE,
         "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "under": _or_none(_NUMBER),
         "digest": _or_none("length({0}) = 32"), "acknowledged_at": _TIME, "lost": _FLAG,
     },
     "server": {"server_id": _ID, "generation": _ANY_NUMBER, "ack": _ANY_NUMBER},
     "sent": {
-        "number": _NUMBER, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "text": _or_none(_TEXT),
+        "number": _NUMBER, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "text": _or_none(_TEXT),
         "path": _or_none(_TEXT), "queued_at": _TIME, "stored_at": _or_none(_TIME),
         "message_id": _or_none(_ANY_NUMBER), "problem": _or_none(_TEXT), "outbox": _or_none(_NUMBER),
-        "after": _COUNT,
+        "after": _COUNT, "payload_id": _or_none(_ID), "asked_again": _FLAG,
     },
     "pin": {
         "client_id": _ID, "name": _NAME, "public_key": _KEY, "since": _TIME, "verified_at": _or_none(_TIME),
@@ -86,6 +91,15 @@ COLUMNS: Final = {
     },
     "silenced": {
         "client_id": _ID, "blocked": _FLAG, "muted": _FLAG, "told": "{0} BETWEEN -1 AND 9223372036854775807",
+    },
+    "own_keys": {
+        "number": "{0} = 1", "client_id": _ID, "state": "length({0}) <= 16777216", "server_id": _or_none(_ID),
+        "generation": _or_none(_ANY_NUMBER),
+    },
+    "peer": {
+        "number": _NUMBER, "client_id": _ID, "ed25519": _HASH, "curve25519": _HASH, "since": _TIME, "after": _COUNT,
+        "verified_at": _or_none(_TIME), "offered_ed25519": _or_none(_HASH), "offered_curve25519": _or_none(_HASH),
+        "offered_since": _or_none(_TIME), "told": _FLAG, "state": _or_none("length({0}) <= 1048576"),
     },
     "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
     # An export has it empty; a row here would be written into the home.
@@ -110,15 +124,20 @@ def check_foreign_store(path: Path, spool_folder: Path) -> None:
             _check_spools(database, table, spool_folder)
 
 
-def forget_files_to_send(path: Path) -> None:
-    """Remove file names that might be sent again from a checked store that is not yet this home's.
-
-    Whoever made the store chose the paths in its history. Raises `StoreUnusable`.
+def settle_foreign_store(path: Path) -> None:
+    """Prepare a checked store that is not yet this home's: remove file names that might be sent
+    again, as whoever made it chose the paths in its history; and note that its keys may have been
+    used since. Raises `StoreUnusable`.
     """
     database = Database.open(path)
     try:
         with database.transaction():
-            database.run("DELETE FROM acknowledged WHERE kind NOT IN (1, 2, 3)")
+            database.run(
+                "DELETE FROM acknowledged WHERE kind NOT IN (1, 2, 3, 5) "
+                "OR (kind = 5 AND number IN (SELECT outbox FROM sent WHERE path IS NOT NULL))"
+            )
+            database.run("UPDATE sent SET asked_again = 1 WHERE path IS NOT NULL")
+            database.run("INSERT OR REPLACE INTO setting VALUES (?, '1')", RESTORED)
     finally:
         database.close()
 
@@ -135,11 +154,13 @@ def _check_column(database: Database, table: str, column: str, condition: str) -
 
 
 def _check_spools(database: Database, table: str, folder: Path) -> None:
-    query = f"SELECT number, spool, size, content IS NULL FROM {table} WHERE spool IS NOT NULL"  # noqa: S608
-    for number, spool, size, alone in database.rows(query):
+    query = f"SELECT number, spool, size, content IS NULL, kind FROM {table} WHERE spool IS NOT NULL"  # noqa: S608
+    for number, spool, size, alone, kind in database.rows(query):
         path = folder / spool_name(spool)
         try:
-            fits = alone and not path.is_symlink() and path.is_file() and path.stat().st_size == size
+            there = not path.is_symlink() and path.is_file()
+            # Of suite 1, the row has what comes before the file, perhaps sealed under a passphrase.
+            fits = there and (kind == MessageKind.SEALED or (alone and path.stat().st_size == size))
         except OSError:
             fits = False
         if not fits:

@@ -29,6 +29,8 @@ from client.store.database import Database, told
 from client.store.inbox import InboxTable
 from client.store.keys import KeyTable
 from client.store.outbox import OutboxTable
+from client.store.own_keys import OwnKeysTable
+from client.store.peers import PeerTable
 from client.store.pins import PinTable
 from client.store.schema import VERSION
 from client.store.sealing import ERASE_DUE, Sealing
@@ -76,6 +78,8 @@ class Store:
         self.spools = Spools(home / SPOOL_FOLDER)
         self.inbox = InboxTable(database, self.sealing, self.spools, self.silenced)
         self.keys = KeyTable(database, self.sealing, self.inbox)
+        self.own_keys = OwnKeysTable(database, self.sealing)
+        self.peers = PeerTable(database, self.sealing)
         self.sent = SentTable(database, self.sealing)
         self.acknowledged = AcknowledgedTable(database, self.sealing)
         self.outbox = OutboxTable(database, self.sealing, self.spools, self.sent, self.acknowledged)
@@ -148,6 +152,12 @@ class Store:
         store itself.
         """
         return self.database.copied_because
+
+    @property
+    def inode(self) -> int:
+        """The number of the database's file: a copy has another one. Raises `StoreUnusable`."""
+        with told(self.database.path):
+            return self.database.path.stat().st_ino
 
     def check(self) -> None:
         """Check every page of the database. Raises `StoreUnusable` if it is damaged."""

@@ -29,7 +29,7 @@ from client.store.sealing import INBOX_CONTENT, SAVED_PATH, Sealing
 from client.store.silenced import SilencedTable
 from client.store.spool import Spools
 from common.client_protocol.fields import message_id
-from common.values import ClientId
+from common.values import ClientId, MessageKind
 
 _PART: Final = 256
 """Rows that are read at a time."""
@@ -78,6 +78,16 @@ class InboxRow(NamedTuple):
     """Sealed, and altered or moved since: content and path are missing."""
     message_id: int = 0
     """The message id that the server gave the sender."""
+    opened: int | None = None
+    """Of a message of suite 1 that was opened: how many bytes of `content` are its payload; a small
+    file's encrypted bytes follow. None: it was not opened, or is none.
+    """
+    digest: bytes = b""
+    """SHA-256 of the content as it came."""
+    mark: str | None = None
+    """Of a message of suite 1: see `client.mail.opening`."""
+    token: bytes | None = None
+    """That of the 642 that brought it to the server; None: it came by 604."""
 
 
 class InboxTable:
@@ -163,15 +173,24 @@ class InboxTable:
             for message in messages:
                 if self._is_unwanted(message):
                     continue
-                if self._database.rows(
-                    "SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token
-                ):
+                if self._is_known(message):
                     self._spools.forget(message.spool)
                 else:
                     again = self._came_by(message, message_id(message.server_number), pull, pull)
                     self._insert(message, now, None, repeated=again)
             for message in [*messages][-1:]:
                 self._database.run("UPDATE server SET ack = ? WHERE generation = ?", message.server_number, generation)
+
+    def _is_known(self, message: NewMessage) -> bool:
+        """Whether it came before: under the same token, or, sealed under suite 1, with the same
+        bytes, which nobody seals twice.
+        """
+        known = self._database.rows("SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token)
+        if not known and message.kind == MessageKind.SEALED:
+            known = self._database.rows(
+                "SELECT 1 FROM inbox WHERE kind = 5 AND sender = ? AND digest = ?", message.sender, message.digest
+            )
+        return bool(known)
 
     def _is_unwanted(self, message: NewMessage) -> bool:
         """Whether a message is from a blocked sender, and dropped unread. Only within a
@@ -181,6 +200,11 @@ class InboxTable:
             return False
         self._spools.forget(message.spool)
         return True
+
+    def numbered(self, number: int) -> InboxRow | None:
+        """Return the message with a number."""
+        rows = self._inbox_rows("number = ?", number)
+        return rows[0] if rows else None
 
     def next_unread(self, after: int) -> InboxRow | None:
         """The oldest message after number `after` that nobody has seen.
@@ -234,7 +258,7 @@ class InboxTable:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, sender, kind, size, content, spool, received_at, accepted_at, sender_proven, "  # noqa: S608
-            "repeated OR state = 1, late, saved_path, digest, server_number, token IS NOT NULL "
+            "repeated OR state = 1, late, saved_path, digest, server_number, token, opened, mark "
             f"FROM inbox WHERE {condition}",
             *values,
         )
@@ -242,7 +266,7 @@ class InboxTable:
 
     def _inbox_row(self, row: tuple[Any, ...]) -> InboxRow:
         number, sender, kind, size, content, spool, received_at, accepted_at, proven, *rest = row
-        repeated, late, path, digest, server_number, has_token = rest
+        repeated, late, path, digest, server_number, token, opened, mark = rest
         damaged = False
         try:
             content = self._sealing.open(INBOX_CONTENT, content, number, sender, kind, digest)
@@ -251,8 +275,64 @@ class InboxTable:
             content, path, damaged = None, None, True
         return InboxRow(
             number, sender, kind, size, content, spool, received_at, accepted_at, bool(proven), bool(repeated),
-            bool(late), path, damaged, message_id(server_number) if has_token else server_number,
+            bool(late), path, damaged, message_id(server_number) if token is not None else server_number,
+            opened, digest, mark, token,
         )  # fmt: skip
+
+    def has_payload(self, sender: ClientId, payload_id: bytes, but: int) -> bool:
+        """Whether a payload of this id of a sender is here, in another message than number
+        `but`.
+        """
+        return bool(
+            self._database.rows(
+                "SELECT 1 FROM inbox WHERE sender = ? AND payload_id = ? AND number <> ?", sender, payload_id, but
+            )
+        )
+
+    def was_opened(self, row: InboxRow, payload: bytes, rest: bytes, payload_id: bytes | None, mark: str) -> InboxRow:
+        """Within a transaction: keep what a message of suite 1 was opened to, instead of what came:
+        its payload, and a small file's bytes behind it. Return the new row.
+        """
+        content = payload + rest
+        self._database.run(
+            "UPDATE inbox SET content = ?, opened = ?, payload_id = ?, mark = ? WHERE number = ?",
+            self._sealing.seal(INBOX_CONTENT, content, row.number, row.sender, row.kind, row.digest),
+            len(payload),
+            payload_id,
+            mark,
+            row.number,
+        )
+        return row._replace(content=content, opened=len(payload), mark=mark)
+
+    def was_refused(self, row: InboxRow, mark: str, *, ask: bool) -> InboxRow:
+        """Within a transaction: note why a message of suite 1 could not be opened, and whether its
+        sender is to be asked to send it again. Return the new row.
+        """
+        self._database.run(
+            "UPDATE inbox SET mark = ?, ask = ? WHERE number = ?", mark, int(ask and row.token is not None), row.number
+        )
+        return row._replace(mark=mark)
+
+    def to_ask(self) -> dict[ClientId, list[bytes]]:
+        """Return the tokens of messages that could not be opened, by sender: whom nobody has asked
+        to send them again yet.
+        """
+        found: dict[ClientId, list[bytes]] = {}
+        for sender, token in self._database.rows("SELECT sender, token FROM inbox WHERE ask ORDER BY sender, number"):
+            found.setdefault(sender, []).append(token)
+        return found
+
+    def was_asked(self, sender: ClientId, token: bytes) -> None:
+        """Within a transaction: note that a sender is asked to send a message again."""
+        self._database.run("UPDATE inbox SET ask = 0 WHERE sender = ? AND token = ?", sender, token)
+
+    def sealed_by_strangers(self) -> list[ClientId]:
+        """Return those who have sent something under suite 1 that waits, and have shown no keys."""
+        rows = self._database.rows(
+            "SELECT DISTINCT sender FROM inbox WHERE state < 2 AND kind = 5 AND NOT EXISTS "
+            "(SELECT 1 FROM peer WHERE client_id = inbox.sender AND state IS NOT NULL)"
+        )
+        return [sender for (sender,) in rows]
 
     def begin_showing(self, number: int, saved_path: Path | None) -> None:
         """Note that a message is about to be shown; for a file, where it was saved."""

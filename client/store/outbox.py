@@ -14,11 +14,14 @@ from client.errors import CipherError
 from client.store.acknowledged import AcknowledgedRow, AcknowledgedTable
 from client.store.database import Database
 from client.store.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
-from client.store.sent import Outgoing, SentTable
+from client.store.sent import Outgoing, SentRow, SentTable
 from client.store.spool import Spools
 from common.values import ClientId, MessageKind, Token
 
-_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at, again"
+_COLUMNS: Final = (
+    "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at, again, "
+    "unsealed, digest"
+)
 
 
 class OutboxRow(NamedTuple):
@@ -46,6 +49,12 @@ class OutboxRow(NamedTuple):
     """The server had acknowledged it, and was restored to an earlier state since."""
     damaged: bool = False
     """Sealed, and altered or moved since: the content is missing."""
+    unsealed: bool = False
+    """Of suite 1: `content` is the payload, which is sealed when it is sent first; `spool` is the
+    file's part behind it.
+    """
+    digest: bytes | None = None
+    """Of a file of suite 1: SHA-256 of the file. Of one that is sent again: as when it was sent."""
 
 
 class OutboxTable:
@@ -79,25 +88,140 @@ class OutboxTable:
         `outgoing` what the history keeps of it.
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        row = OutboxRow(0, token, recipient, kind, size, content, spool, now, carries, under)
         with self._spools.brought_in([spool]), self._database.transaction():
-            number = self._database.next_number("outbox")
+            return self._insert(row, outgoing)
+
+    def add_payload(
+        self,
+        recipient: ClientId,
+        payload: bytes,
+        spool: str | None,
+        token: Token,
+        now: int,
+        outgoing: Outgoing | None = None,
+        digest: bytes | None = None,
+    ) -> int:
+        """Keep a payload of suite 1, to be sealed when it is sent; `spool` is the file with what
+        follows it, `digest` the SHA-256 of what was encrypted into that. Gives its number.
+        """
+        row = OutboxRow(
+            0, token, recipient, MessageKind.SEALED, len(payload), payload, spool, now, unsealed=True, digest=digest
+        )
+        with self._spools.brought_in([spool]), self._database.transaction():
+            return self._insert(row, outgoing)
+
+    def insert_payload(self, recipient: ClientId, payload: bytes, token: Token, now: int) -> int:
+        """Within a transaction: keep a payload that the history does not show. Gives its number."""
+        row = OutboxRow(0, token, recipient, MessageKind.SEALED, len(payload), payload, None, now, unsealed=True)
+        return self._insert(row, None)
+
+    def _insert(self, row: OutboxRow, outgoing: Outgoing | None) -> int:
+        number = self._database.next_number("outbox")
+        self._database.run(
+            "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at, "
+            "under, unsealed, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            number,
+            row.token,
+            row.recipient,
+            row.kind,
+            row.size,
+            self._sealing.seal(OUTBOX_CONTENT, row.content, number, row.token, row.recipient, row.kind),
+            row.spool,
+            row.carries,
+            row.queued_at,
+            row.under,
+            int(row.unsealed),
+            row.digest,
+        )
+        if outgoing is not None:
+            self._sent.insert(row.recipient, MessageKind(row.kind), outgoing, row.queued_at, number)
+        return number
+
+    def sealed(self, row: OutboxRow, content: bytes, size: int, now: int) -> OutboxRow:
+        """Within a transaction: keep a payload as it is sealed, in which form it is sent, however
+        often. `size` with what follows it. Return the new row.
+        """
+        self._database.run(
+            "UPDATE outbox SET content = ?, size = ?, unsealed = 0, tried_at = ? WHERE number = ?",
+            self._sealing.seal(OUTBOX_CONTENT, content, row.number, row.token, row.recipient, row.kind),
+            size,
+            now,
+            row.number,
+        )
+        return row._replace(content=content, size=size, unsealed=False, tried_at=now)
+
+    def to_suite_1(self, row: OutboxRow, payload: bytes, spool: str | None, digest: bytes | None) -> OutboxRow:
+        """Put a message that waits under the published suite under suite 1: its payload, and the
+        spool file with what follows it. Return the new row.
+        """
+        kind = MessageKind.SEALED
+        with self._spools.brought_in([spool]), self._database.transaction():
             self._database.run(
-                "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at, "
-                "under) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                number,
-                token,
-                recipient,
+                "UPDATE outbox SET kind = ?, size = ?, content = ?, spool = ?, under = NULL, digest = ?, unsealed = 1 "
+                "WHERE number = ?",
                 kind,
-                size,
-                self._sealing.seal(OUTBOX_CONTENT, content, number, token, recipient, kind),
+                len(payload),
+                self._sealing.seal(OUTBOX_CONTENT, payload, row.number, row.token, row.recipient, kind),
                 spool,
-                carries,
-                now,
-                under,
+                digest,
+                row.number,
             )
-            if outgoing is not None:
-                self._sent.insert(recipient, kind, outgoing, now, number)
-            return number
+            self._sent.to_suite_1(row.number, row.token)
+        self._spools.forget(row.spool)
+        return row._replace(
+            kind=kind, size=len(payload), content=payload, spool=spool, under=None, digest=digest, unsealed=True
+        )
+
+    def add_payload_again(
+        self, row: AcknowledgedRow, recipient: ClientId, payload: bytes, spool: str | None, now: int
+    ) -> None:
+        """As `add_again`, of a message of suite 1: sealed anew when it is sent."""
+        with self._spools.brought_in([spool]), self._database.transaction():
+            self._acknowledged.forget(row.number)
+            if self._database.changed():
+                kind = MessageKind.SEALED
+                self._database.run(
+                    "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, digest, again, "
+                    "unsealed, queued_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 1, "
+                    "coalesce((SELECT queued_at FROM sent WHERE outbox = ?1), ?9))",
+                    row.number,
+                    row.token,
+                    recipient,
+                    kind,
+                    len(payload),
+                    self._sealing.seal(OUTBOX_CONTENT, payload, row.number, row.token, recipient, kind),
+                    spool,
+                    row.digest,
+                    now,
+                )
+                return
+        self._spools.forget(spool)
+
+    def repeat(self, sent: SentRow, payload: bytes, spool: str | None, token: Token, now: int) -> int | None:
+        """Keep a message of suite 1 to be sent once more under another token, because its recipient
+        could not open it; gives its number. None: that was done already.
+        """
+        with self._spools.brought_in([spool]), self._database.transaction():
+            present = self._sent.numbered(sent.number)
+            if present is not None and not present.asked_again:
+                row = OutboxRow(
+                    0, token, sent.recipient, MessageKind.SEALED, len(payload), payload, spool, now, unsealed=True
+                )
+                number = self._insert(row, None)
+                self._sent.sent_again(sent.number, number)
+                return number
+        self._spools.forget(spool)
+        return None
+
+    def drop(self, number: int) -> None:
+        """Remove a message that nobody needs any more: a symmetric key for somebody who uses suite
+        1 now.
+        """
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._database.run("DELETE FROM outbox WHERE number = ?", number)
+        self._spools.forget(spool)
 
     def add_again(self, row: AcknowledgedRow, recipient: ClientId, body: bytes | str, now: int) -> None:
         """Keep a possibly lost message to be sent again, under its number and token: the content,
@@ -150,7 +274,8 @@ class OutboxTable:
             yield row
 
     def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
-        number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, again = row
+        number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, again, *more = row
+        unsealed, digest = more
         damaged = False
         try:
             content = self._sealing.open(OUTBOX_CONTENT, content, number, token, recipient, kind)
@@ -158,7 +283,7 @@ class OutboxTable:
             content, damaged = None, True
         return OutboxRow(
             number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, bool(again),
-            damaged,
+            damaged, bool(unsealed), digest,
         )  # fmt: skip
 
     def failed(self) -> list[tuple[OutboxRow, str]]:

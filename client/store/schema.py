@@ -9,7 +9,7 @@ from typing import Final
 
 STORE_FILE: Final = "store.db"
 APPLICATION_ID: Final = 0x4D534755
-VERSION: Final = 11
+VERSION: Final = 12
 
 FIRST: Final = """
 CREATE TABLE setting (
@@ -202,8 +202,45 @@ CREATE TABLE silenced (                   -- whose messages the user does not wa
     told      INTEGER NOT NULL            -- see client/store/silenced.py
 ) STRICT;
 """
+_SUITE_1: Final = """
+CREATE TABLE own_keys (                   -- this account's keys of suite 1
+    number     INTEGER PRIMARY KEY CHECK (number = 1),
+    client_id  BLOB NOT NULL,             -- the id that what is published speaks of
+    state      BLOB NOT NULL,
+    server_id  BLOB,                      -- the server's store that has what was published last
+    generation INTEGER
+) STRICT;
+
+CREATE TABLE peer (                       -- users who have shown keys of suite 1
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    client_id   BLOB NOT NULL UNIQUE,
+    ed25519     BLOB NOT NULL,
+    curve25519  BLOB NOT NULL,
+    since       INTEGER NOT NULL,         -- Unix ms
+    after       INTEGER NOT NULL,         -- the highest inbox number then
+    verified_at INTEGER,                  -- both sides saw the same safety number 2
+    offered_ed25519    BLOB,              -- what was shown since, where that is something else
+    offered_curve25519 BLOB,
+    offered_since      INTEGER,
+    told        INTEGER NOT NULL,         -- whether the user knows of safety number 2
+    state       BLOB                      -- the sessions
+) STRICT;
+CREATE INDEX peer_offered ON peer (number) WHERE offered_ed25519 IS NOT NULL;
+
+ALTER TABLE inbox ADD COLUMN opened INTEGER;   -- kind 5, once opened: how many bytes of content are the payload
+ALTER TABLE inbox ADD COLUMN payload_id BLOB;
+ALTER TABLE inbox ADD COLUMN mark TEXT;        -- kind 5: see client/mail/opening.py
+ALTER TABLE inbox ADD COLUMN ask INTEGER NOT NULL DEFAULT 0;  -- its sender is to be asked to send it again
+CREATE INDEX inbox_sealed ON inbox (sender, digest) WHERE kind = 5;
+CREATE INDEX inbox_ask ON inbox (sender, number) WHERE ask;
+CREATE INDEX inbox_payload ON inbox (sender, payload_id) WHERE payload_id IS NOT NULL;
+ALTER TABLE outbox ADD COLUMN unsealed INTEGER NOT NULL DEFAULT 0;  -- kind 5: content is the payload still
+ALTER TABLE sent ADD COLUMN payload_id BLOB;   -- suite 1
+ALTER TABLE sent ADD COLUMN asked_again INTEGER NOT NULL DEFAULT 0; -- it was sent again because it was not opened
+CREATE INDEX sent_payload ON sent (recipient, payload_id) WHERE payload_id IS NOT NULL;
+"""
 LATER_PARTS: Final = (
     (2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER), (7, _RECENT), (8, _STEADY), (9, _ORDER),
-    (10, _ACKNOWLEDGED), (11, _SILENCED),
+    (10, _ACKNOWLEDGED), (11, _SILENCED), (12, _SUITE_1),
 )  # fmt: skip
 """What each version of the schema added to the one before."""

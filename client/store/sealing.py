@@ -47,9 +47,11 @@ ACKNOWLEDGED_CONTENT: Final = Secret("acknowledged", "content", ("number", "toke
 SENT_TEXT: Final = Secret("sent", "text", ("number", "recipient", "queued_at"))
 SENT_PATH: Final = Secret("sent", "path", ("number", "recipient", "queued_at"))
 SENT_PROBLEM: Final = Secret("sent", "problem", ("number", "recipient", "queued_at"))
+OWN_KEYS: Final = Secret("own_keys", "state", ("number",))
+PEER_STATE: Final = Secret("peer", "state", ("number", "client_id"))
 SECRETS: Final = (
     KEY, INBOX_CONTENT, SAVED_PATH, OUTBOX_CONTENT, OUTBOX_PROBLEM, ACKNOWLEDGED_CONTENT, SENT_TEXT, SENT_PATH,
-    SENT_PROBLEM,
+    SENT_PROBLEM, OWN_KEYS, PEER_STATE,
 )  # fmt: skip
 ERASE_DUE: Final = "erase_due"
 """The setting that says that content from before the passphrase changed may still be in the file's

@@ -11,7 +11,7 @@ from client import paths
 from client.errors import CipherError
 from client.store.database import Database, SqlValue
 from client.store.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
-from common.values import ClientId
+from common.values import ClientId, MessageKind
 
 _LOST: Final = "EXISTS (SELECT 1 FROM acknowledged a WHERE a.number = sent.outbox AND a.lost)"
 _WAITS: Final = "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL)"
@@ -22,6 +22,10 @@ class Outgoing(NamedTuple):
 
     text: str | None
     path: str | None
+    sealed: MessageKind | None = None
+    """What it is, if it goes under cipher suite 1."""
+    payload_id: bytes | None = None
+    """Then: the id of its payload."""
 
 
 class SentRow(NamedTuple):
@@ -46,6 +50,10 @@ class SentRow(NamedTuple):
     """The server had it, and was restored to an earlier state since: it is possibly lost."""
     damaged: bool = False
     """Sealed, and altered or moved since."""
+    payload_id: bytes | None = None
+    """The id of its payload, of suite 1; None: it is under the published suite."""
+    asked_again: bool = False
+    """It was sent once more, because its recipient could not open it."""
 
 
 class SentTable:
@@ -66,17 +74,40 @@ class SentTable:
         """
         number = self._database.next_number("sent")
         self._database.run(
-            "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox, after) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM inbox))",
+            "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox, payload_id, after) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM inbox))",
             number,
             recipient,
-            kind,
+            kind if outgoing.sealed is None else outgoing.sealed,
             self._sealing.seal(SENT_TEXT, outgoing.text, number, recipient, now),
             self._sealing.seal(SENT_PATH, outgoing.path, number, recipient, now),
             now,
             outbox,
+            outgoing.payload_id,
         )
         return number
+
+    def to_suite_1(self, outbox: int, payload_id: bytes) -> None:
+        """Within a transaction: note that a message goes under suite 1, with this id."""
+        self._database.run("UPDATE sent SET payload_id = ? WHERE outbox = ?", payload_id, outbox)
+
+    def numbered(self, number: int) -> SentRow | None:
+        """Return the message with a number of the history."""
+        found = self._sent_rows("number = ?", number)
+        return found[0] if found else None
+
+    def by_payload(self, recipient: ClientId, payload_id: bytes) -> SentRow | None:
+        """Return the message to somebody whose payload has this id."""
+        found = self._sent_rows("recipient = ? AND payload_id = ? LIMIT 1", recipient, payload_id)
+        return found[0] if found else None
+
+    def sent_again(self, number: int, outbox: int) -> None:
+        """Within a transaction: note that a message is sent once more, because its recipient could
+        not open it, under another outbox number.
+        """
+        self._database.run(
+            "UPDATE sent SET outbox = ?, stored_at = NULL, asked_again = 1 WHERE number = ?", outbox, number
+        )
 
     def stored(self, number: int, message_id: int, now: int) -> None:
         """The server has it."""
@@ -136,14 +167,14 @@ class SentTable:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "  # noqa: S608
-            f"{_WAITS}, outbox, after, {_LOST} FROM sent WHERE {condition}",
+            f"{_WAITS}, outbox, after, {_LOST}, payload_id, asked_again FROM sent WHERE {condition}",
             *values,
         )
         return [self._sent_row(row) for row in rows]
 
     def _sent_row(self, row: tuple[Any, ...]) -> SentRow:
         number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, *states = row
-        waiting, outbox, after, lost = states
+        waiting, outbox, after, lost, payload_id, asked = states
         known, damaged = (number, recipient, queued_at), False
         try:
             text = self._sealing.open(SENT_TEXT, text, *known)
@@ -166,4 +197,6 @@ class SentTable:
             after,
             bool(lost),
             damaged,
+            payload_id,
+            bool(asked),
         )  # fmt: skip

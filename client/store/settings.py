@@ -16,6 +16,11 @@ OWN_ID: Final = "own_id"
 history knows notes by it, and needs no private key.
 """
 
+RESTORED: Final = "restored"
+"""Set by an import, until the next sign-in: the state that was exported may have been used
+since.
+"""
+
 
 class Settings:
     """Values by name."""

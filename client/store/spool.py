@@ -81,14 +81,21 @@ class Spools:
         """Begin to store large content. Raises `StoreUnusable`."""
         return SpoolFile(self._folder)
 
-    def read(self, name: str, chunk: int) -> Iterator[bytes]:
-        """Yield stored large content in parts. Raises `StoreUnusable`."""
+    def read(self, name: str, chunk: int, start: int = 0) -> Iterator[bytes]:
+        """Yield stored large content in parts, from byte `start` on. Raises `StoreUnusable`."""
         path = self._folder / spool_name(name)
         with told(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with told(path), open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+            file.seek(start)
             while data := file.read(chunk):
                 yield data
+
+    def size(self, name: str) -> int:
+        """Return the size of stored large content, in bytes. Raises `StoreUnusable`."""
+        path = self._folder / spool_name(name)
+        with told(path):
+            return path.lstat().st_size
 
     def forget(self, name: object) -> None:
         """Remove a file, if there is one."""

@@ -25,7 +25,7 @@ from rich.table import Column
 
 from client.connection.retry import LONG
 from client.connection.server_link import Progress
-from client.messages import KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
+from client.messages import KeyReceived, KeyRequested, Received, Renewed, SavedFile, Text, UnknownKind, Unreadable
 from client.terminal.sanitize import visible_line, visible_text
 from client.terminal.text_wrap import columns_of, wrapped
 from client.terminal.typed import is_queued
@@ -200,8 +200,10 @@ def _content(message: Received) -> str:
             return visible_line(str(path))
         case Unreadable():
             return "can't decrypt message"
-        case UnknownKind(kind):
-            return f"message of an unknown type ({kind})"
+        case Renewed(unopened):
+            return f"new keys; {unopened} of your messages could not be opened there"
+        case UnknownKind(kind, text):
+            return f"message of an unknown type ({kind}){f': {visible_text(text)}' if text else ''}"
 
 
 def _numbers(widest: str) -> Column:

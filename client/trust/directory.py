@@ -17,13 +17,24 @@ from typing import Final, NamedTuple
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import ServerLink
 from client.crypto import ciphers
-from client.errors import CipherError, ClientError, InvalidServerResponse, NameUnknown
+from client.errors import (
+    CipherError,
+    ClientError,
+    InvalidServerResponse,
+    KeyChanged,
+    NameUnknown,
+    OutcomeUnknown,
+    ServerUnreachable,
+)
 from client.identity.account import Account
-from client.mail.inbox import check_list
+from client.mail.intake import check_list
+from client.mail.suite_choice import SuiteChoice
 from client.messages import FetchedKey
 from client.store.home_store import Store
+from client.suite1 import identity_numbers
 from client.trust.contacts import Contact, Contacts
 from client.trust.trust import Trust, Verification, number_differs
+from client.trust.user_link import UserLink
 from common.client_protocol.client_connection import ListBegins
 from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest, RequestCode
 from common.client_protocol.responses import USER, ErrorResponse, PublicKeyResponse, ResponseCode, UserListed
@@ -46,7 +57,16 @@ class MetAgain(NamedTuple):
 class Directory:
     """The users of the server, as this home knows them."""
 
-    def __init__(self, account: Account, store: Store, link: ServerLink, contacts: Contacts, trust: Trust) -> None:
+    def __init__(
+        self,
+        account: Account,
+        store: Store,
+        link: ServerLink,
+        contacts: Contacts,
+        trust: Trust,
+        choice: SuiteChoice,
+    ) -> None:
+        self._choice = choice
         self._account = account
         self._store = store
         self._link = link
@@ -137,10 +157,39 @@ class Directory:
 
         Raises `CipherError` if it is not a usable key.
         """
+        contact, changed = self.fetch_published_key(name)
+        if self._is_own(name):
+            return FetchedKey(contact, changed)
+        return FetchedKey(contact, self._take_suite_keys(contact) or changed)
+
+    def fetch_published_key(self, name: str) -> FetchedKey:
+        """As `fetch_public_key`, without asking for keys of cipher suite 1."""
         if self._is_own(name):
             return FetchedKey(self._meet_self(), changed=False)
         contact = self._find(name)
         return FetchedKey(contact, self._take_public_key(contact))
+
+    def pin(self, contact: Contact) -> None:
+        """Remember the account that a name means, if it is new: another one is noticed from then
+        on. Raises what `fetch_public_key` raises.
+        """
+        if self._store.pins.of_id(contact.client_id) is None:
+            self._take_public_key(contact)
+            self._trust.check(contact.client_id, contact.name)
+
+    def _take_suite_keys(self, contact: Contact) -> bool:
+        """Ask for a user's keys of cipher suite 1, if this connection has it; return whether they
+        are others than are known.
+        """
+        client_id = contact.client_id
+        try:
+            if self._choice.is_on() and self._choice.is_known(client_id):
+                self._choice.claim(client_id)
+            else:
+                self._choice.uses(client_id, again=True)
+        except KeyChanged:
+            return True
+        return False
 
     def _take_public_key(self, contact: Contact) -> bool:
         """Fetch a public key; return whether it is another one than is known."""
@@ -166,6 +215,8 @@ class Directory:
         contact = self.contact(name)
         if self._store.pins.of_id(contact.client_id) is None:
             self._take_public_key(contact)
+        with suppress(ServerUnreachable, OutcomeUnknown):
+            self._choice.uses_now(contact.client_id)
         return contact
 
     def verification(self, name: str) -> Verification:
@@ -178,10 +229,12 @@ class Directory:
         contact = self._find(name)
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
         assert pin is not None
-        return Verification(
-            pin.name, pin.client_id, self._trust.number(pin), pin.since, pin.verified_at,
-            self._trust.offered_number(pin), pin.offered_since,
-        )  # fmt: skip
+        peer = self._trust.peer(pin.client_id)
+        number, offered = self._trust.number(pin), self._trust.offered_number(pin)
+        if peer is None:
+            return Verification(pin.name, pin.client_id, number, pin.since, pin.verified_at, offered, pin.offered_since)
+        changed_at = peer.offered_since or pin.offered_since
+        return Verification(pin.name, pin.client_id, number, peer.since, peer.verified_at, offered, changed_at, suite=1)
 
     def accept_new_key(self, name: str, number: str | None = None) -> Verification:
         """Pin what the server names now. Earlier symmetric keys are no longer used for sending.
@@ -209,6 +262,36 @@ class Directory:
             raise number_differs(name)
         self._trust.verify(pin)
         return self._verification(name)
+
+    def compare_link(self, link: UserLink) -> Verification:
+        """Compare a user's keys of suite 1 with the fingerprint in a link of theirs: if they match,
+        the user is verified. Of somebody who is not known by keys yet, no others are believed from
+        now on.
+
+        Raises `SafetyNumberDiffers`, `KeysWithheld`, and what `contact` raises.
+        """
+        contact = self._find(link.name)
+        self._take_public_key(contact)
+        with suppress(KeyChanged):
+            self._choice.expect(contact.client_id, link.fingerprint)
+        if not self._trust.verify_fingerprint(contact.client_id, link.fingerprint):
+            raise number_differs(link.name)
+        return self._verification(link.name)
+
+    def own_link(self) -> UserLink | None:
+        """Return the link that lets others verify this account; None before it has keys of suite
+        1.
+        """
+        own = self._trust.own_identity()
+        if own is None:
+            return None
+        return UserLink(self._account.identity().name, identity_numbers.fingerprint(*own))
+
+    def suite_of(self, contact: Contact) -> int:
+        """Return the cipher suite of what is sent to a user, as far as is known: 0 is the published
+        one.
+        """
+        return int(self._choice.is_known(contact.client_id))
 
     def meet_again(self) -> "MetAgain":
         """Find out which known users are at a server that is new to this home, and under which

@@ -13,6 +13,7 @@ from client.connection.handshake import Greeting
 from client.errors import ClientError, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
 from client.mail.outbox import Outbox
 from client.mail.send_path import SendPath
+from client.mail.suite_choice import SuiteChoice
 from client.messages import Sent
 from client.store.home_store import Store
 from client.store.keys import KeyRow
@@ -32,7 +33,9 @@ class KeyExchange:
         send_path: SendPath,
         outbox: Outbox,
         greeting: Greeting,
+        choice: SuiteChoice,
     ) -> None:
+        self._choice = choice
         self._store = store
         self._contacts = contacts
         self._directory = directory
@@ -41,8 +44,13 @@ class KeyExchange:
         self._greeting = greeting
 
     def request_key(self, name: str) -> Sent:
-        """Ask a user for a symmetric key (151)."""
+        """Ask a user for a symmetric key (151); under cipher suite 1, for a new session."""
         contact = self._directory.contact(name)
+        if self._choice.is_known(contact.client_id):
+            offline = self._send_path.catch_up()
+            self._outbox.check_room()
+            number = self._outbox.sealing.keep_wish(contact.client_id)
+            return self._send_path.send_kept(contact, number, offline, is_key=True)
         sent = self._send_path.send(contact, MessageKind.KEY_REQUEST, b"", self._send_path.catch_up())
         self._store.keys.ask(contact.client_id)
         return sent
@@ -66,10 +74,13 @@ class KeyExchange:
 
     def _agree_on_key(self, name: str) -> bool:
         contact = self._directory.contact(name)
+        if self._choice.uses_now(contact.client_id):
+            # Its keys are made and renewed by themselves.
+            return False
         if self._contacts.has_sending_key(contact) and not self._contacts.is_asked_for_key(contact):
             return False
         try:
-            self._directory.fetch_public_key(name)
+            self._directory.fetch_published_key(name)
             # If the server names another key than is known, this refuses.
             self.send_key(name)
         except (ServerUnreachable, OutcomeUnknown, ServerAnsweredError) as error:
@@ -81,10 +92,15 @@ class KeyExchange:
         return True
 
     def send_key(self, name: str) -> Sent:
-        """Make a symmetric key and send it to a user whose public key is here (152).
-        Raises `NoPublicKey`.
+        """Make a symmetric key and send it to a user whose public key is here (152); under cipher
+        suite 1, begin a new session. Raises `NoPublicKey`.
         """
         contact = self._directory.contact(name)
+        if self._choice.is_known(contact.client_id):
+            offline = self._send_path.catch_up()
+            self._outbox.check_room()
+            number = self._outbox.sealing.keep_new_session(contact.client_id)
+            return self._send_path.send_kept(contact, number, offline, is_key=True)
         self._contacts.public_key(contact)
         offline = self._send_path.catch_up()
         self._outbox.check_room()
@@ -96,7 +112,12 @@ class KeyExchange:
         `KeyChanged`, `OutboxFull`.
         """
         assert self._greeting.has_signed_in
-        self._outbox.put_new_key(self._directory.contact(name))
+        contact = self._directory.contact(name)
+        if self._choice.is_known(contact.client_id):
+            self._outbox.check_room()
+            self._outbox.sealing.keep_new_session(contact.client_id)
+        else:
+            self._outbox.put_new_key(contact)
 
     def key_at_hand(self, contact: Contact) -> KeyRow:
         """Return a key to send under; if there was none, or one was asked for, a new one that is

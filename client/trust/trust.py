@@ -1,7 +1,8 @@
 """Which key belongs to whom: trust on first use, changes, safety numbers.
 
 Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it
-was compared.
+was compared. Whoever has shown keys of cipher suite 1 is known by those as well, and compared by
+safety number 2; number 1 counts for the others.
 Promises: only the user's consent replaces a pinned key; while the server names another key for a
 pinned name, or assigns the name or the id to somebody else, nothing is sent to that name. Another
 id with the same name and key is the same person, which is reported. Exposure: this module detects a
@@ -24,7 +25,11 @@ from typing import Final, NamedTuple
 
 from client.errors import KeyChanged, SafetyNumberDiffers
 from client.store.home_store import Store
+from client.store.peers import PeerRow
 from client.store.pins import PinRow
+from client.suite1 import identity_numbers
+from client.suite1.own_keys import OwnKeys
+from client.suite1.values import Identity
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_name
 from common.values import ClientId, PublicKey
@@ -76,6 +81,7 @@ class Trust:
             # The holder of the private key registered the name again.
             self._store.keys.copy(pin.client_id, client_id, self._now())
             self._store.silenced.move(pin.client_id, client_id)
+            self._store.peers.move(pin.client_id, client_id)
             self._store.pins.move(pin.client_id, client_id)
             known_as = marked(name, "verified" if pin.verified_at is not None else None)
             self._tell(f"{known_as} has another id at the server now, and the same key as before.")
@@ -106,13 +112,33 @@ class Trust:
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
         if pin is not None and (pin.offered_key is not None or self.moved(client_id, name)):
             raise self.changed(pin, name)
+        peer = self._store.peers.of_id(client_id)
+        if peer is not None and peer.offered is not None:
+            raise self.changed_keys(client_id)
 
     def changed(self, pin: PinRow, name: str) -> KeyChanged:
         """Make the error for a change."""
-        old_number, new_number = self.number(pin), self.offered_number(pin) or "not known"
-        is_verified = pin.verified_at is not None
-        met = pin.verified_at or pin.since
-        since = pin.offered_since or self._now()
+        peer = self._store.peers.of_id(pin.client_id)
+        verified_at = pin.verified_at if peer is None else peer.verified_at
+        return self._changed(
+            name, self.number(pin), self.offered_number(pin) or "not known", verified_at, pin.since, pin.offered_since
+        )
+
+    def changed_keys(self, client_id: ClientId) -> KeyChanged:
+        """Make the error for a change of somebody's keys of suite 1."""
+        peer, pin = self._store.peers.of_id(client_id), self._store.pins.of_id(client_id)
+        assert peer is not None
+        name = client_id.hex() if pin is None else pin.name
+        offered = self._suite_number(client_id, peer.offered) or "not known"
+        number = self._suite_number(client_id, peer.identity) or "not known"
+        return self._changed(name, number, offered, peer.verified_at, peer.since, peer.offered_since)
+
+    def _changed(
+        self, name: str, old_number: str, new_number: str, verified_at: int | None, met: int, offered_since: int | None
+    ) -> KeyChanged:
+        is_verified = verified_at is not None
+        met = verified_at or met
+        since = offered_since or self._now()
         return KeyChanged(
             f"The key of {marked(name, 'was verified' if is_verified else None)} has changed; nothing was sent. "
             f"Either {visible_name(name)} registered again, or the server is lying. "
@@ -124,11 +150,19 @@ class Trust:
         )  # fmt: skip
 
     def number(self, pin: PinRow) -> str:
-        """Return the safety number with somebody, by the pinned key."""
-        return safety_number(self._me(), (pin.client_id, pin.public_key))
+        """Return the safety number with somebody, by the pinned key: number 2 if they have shown
+        keys of suite 1.
+        """
+        peer = self._store.peers.of_id(pin.client_id)
+        number = None if peer is None else self._suite_number(pin.client_id, peer.identity)
+        return number or safety_number(self._me(), (pin.client_id, pin.public_key))
 
     def offered_number(self, pin: PinRow) -> str | None:
         """Return the safety number by the key that the server names now, if it is another one."""
+        offered_id = pin.offered_id or pin.client_id
+        peer = self._store.peers.of_id(offered_id)
+        if peer is not None and (peer.offered is not None or pin.offered_id is not None):
+            return self._suite_number(offered_id, peer.offered or peer.identity)
         if pin.offered_id is None or pin.offered_key is None:
             return None
         return safety_number(self._me(), (pin.offered_id, pin.offered_key))
@@ -137,17 +171,75 @@ class Trust:
         """Accept the new key: it is pinned, not verified, and no earlier symmetric key encrypts any
         more.
         """
+        with self._store.database.transaction():
+            if self._store.peers.accept(pin.offered_id or pin.client_id, self._now()):
+                self._store.inbox.call_back(pin.offered_id or pin.client_id)
         if pin.offered_id is not None and pin.offered_key is not None:
             self._store.pins.replace(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
 
     def verify(self, pin: PinRow) -> None:
         """Record that both sides saw the same number."""
-        self._store.pins.verify(pin.client_id, pin.public_key, self._now())
+        peer = self._store.peers.of_id(pin.client_id)
+        if peer is None:
+            self._store.pins.verify(pin.client_id, pin.public_key, self._now())
+        else:
+            self._store.peers.verify(pin.client_id, peer.identity, self._now())
+
+    def verify_fingerprint(self, client_id: ClientId, fingerprint: bytes) -> bool:
+        """Record that somebody's keys of suite 1 are those of a link, if they are; return whether.
+        If it is the link of what they were changed to, that is accepted.
+        """
+        peer = self._store.peers.of_id(client_id)
+        if peer is None:
+            return False
+        if peer.offered is not None and identity_numbers.fingerprint(client_id, peer.offered) == fingerprint:
+            with self._store.database.transaction():
+                self._store.peers.accept(client_id, self._now())
+                self._store.inbox.call_back(client_id)
+            peer = self._store.peers.of_id(client_id)
+            assert peer is not None
+        if identity_numbers.fingerprint(client_id, peer.identity) != fingerprint:
+            return False
+        return self._store.peers.verify(client_id, peer.identity, self._now())
 
     def is_verified(self, client_id: ClientId) -> bool:
-        """Whether somebody's key was compared, and no other one is named now."""
-        pin = self._store.pins.of_id(client_id)
-        return pin is not None and pin.verified_at is not None and pin.offered_key is None
+        """Whether somebody's keys were compared, and no other ones are named now."""
+        pin, peer = self._store.pins.of_id(client_id), self._store.peers.of_id(client_id)
+        if pin is not None and pin.offered_key is not None:
+            return False
+        if peer is not None:
+            return peer.verified_at is not None and peer.offered is None
+        return pin is not None and pin.verified_at is not None
+
+    def peer(self, client_id: ClientId) -> PeerRow | None:
+        """Return what is known of somebody who has shown keys of suite 1."""
+        return self._store.peers.of_id(client_id)
+
+    def explain(self, client_id: ClientId) -> None:
+        """Say once, of somebody who was verified by safety number 1, that number 2 counts now."""
+        pin, peer = self._store.pins.of_id(client_id), self._store.peers.of_id(client_id)
+        if peer is None or peer.told:
+            return
+        self._store.peers.was_told(client_id)
+        if pin is not None and pin.verified_at is not None and peer.verified_at is None:
+            shown = visible_name(pin.name)
+            self._tell(
+                f"From now on messages to and from {shown} are under the modern cipher suite, which has keys and a "
+                f"safety number of its own. What you compared with {shown} before was the key of the old suite, so "
+                f"{shown} is not marked as verified any more: compare the new number once, with "
+                f"{command('verify', pin.name)}. Then the mark also says who wrote a message."
+            )
+
+    def own_identity(self) -> tuple[ClientId, Identity] | None:
+        """Return our id and our keys of suite 1; None before there are any. Raises
+        `StoreUnusable`, `CipherError`.
+        """
+        row = self._store.own_keys.get()
+        return None if row is None else (self._me()[0], OwnKeys.from_bytes(row.state).identity)
+
+    def _suite_number(self, client_id: ClientId, identity: Identity | None) -> str | None:
+        own = self.own_identity()
+        return None if own is None or identity is None else identity_numbers.safety_number(own, (client_id, identity))
 
 
 def safety_number(one: tuple[ClientId, PublicKey], other: tuple[ClientId, PublicKey]) -> str:
@@ -195,3 +287,5 @@ class Verification(NamedTuple):
     verified_at: int | None
     new_number: str | None
     changed_at: int | None
+    suite: int = 0
+    """0: number 1, of the published suite; 1: number 2, of cipher suite 1."""

@@ -96,6 +96,8 @@ def make(
         clock: Clock = lambda: NOW,
         monotonic: Clock | None = None,
         save_dir: Path = tmp_path / "saved",
+        *,
+        suite_1: bool = True,
     ) -> Messenger:
         home = tmp_path / name
         home.mkdir(exist_ok=True)
@@ -112,6 +114,7 @@ def make(
                 new_private_key=lambda _: next(keys),
                 reply_timeout=reply_timeout,
                 pauses=(0.0, 0.0),
+                suite_1=suite_1,
             )
         )
         opened.append(messenger)

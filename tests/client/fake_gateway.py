@@ -25,6 +25,7 @@ from common.client_protocol.requests import (
     AboutRequest,
     BlockRequest,
     CertificatesRequest,
+    ClaimKeyRequest,
     DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
@@ -32,6 +33,7 @@ from common.client_protocol.requests import (
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
+    PublishKeysRequest,
     PullRequest,
     RegisterInvitedRequest,
     RegisterRequest,
@@ -246,6 +248,37 @@ class ExtendedMailroom(Mailroom):
 
     def refuse(self, state: ConnectionState, reason: RefusalReason) -> bytes:
         return responses.encode_reason(reason, 0) if state.reasons else responses.ERROR
+
+
+class SuiteMailroom(ExtendedMailroom):
+    """With feature bit 2: it keeps keys and gives them out, each one-time key once. 644 and 645."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features |= 4
+        self.bundles: dict[bytes, bytes] = {}
+        self.one_time_keys: dict[bytes, list[bytes]] = {}
+        self.withheld: set[bytes] = set()
+        """Whose keys it says that it does not have."""
+
+    def answer(self, request: Request, state: ConnectionState) -> bytes:
+        if not self.features & 4:
+            return super().answer(request, state)
+        match request:
+            case PublishKeysRequest(me, forget, bundle, keys) if state.proven_as == me:
+                self.bundles[me] = bundle
+                kept = [] if forget else self.one_time_keys.get(me, [])
+                added = [keys[at : at + 96] for at in range(0, len(keys), 96)]
+                self.one_time_keys[me] = [*kept, *added][-100:]
+                return responses.encode_keys_kept(len(self.one_time_keys[me]))
+            case ClaimKeyRequest(me, subject) if state.proven_as == me:
+                if subject not in self.bundles or subject in self.withheld:
+                    return self.refuse(state, RefusalReason.NO_KEYS)
+                keys_left = self.one_time_keys.get(subject, [])
+                return responses.encode_key_claimed(self.bundles[subject], keys_left.pop(0) if keys_left else b"")
+            case SendRequest(_, recipient, 5) if recipient in self.boxes and recipient not in self.bundles:
+                return self.refuse(state, RefusalReason.NO_KEYS)
+        return super().answer(request, state)
 
 
 def fetched_list(messages: list[StoredMessage]) -> bytes:

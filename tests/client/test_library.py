@@ -295,7 +295,7 @@ def test_the_example_of_those_who_are_not_wanted(
     bob.send("alice", "of bob")
     exec(example, {"messenger": alice})
     assert capsys.readouterr().out.splitlines() == [
-        "carol KeyReceived(unasked=False)",
+        "carol KeyReceived(unasked=False, only_decrypts=False)",
         "carol Text(text='of carol')",
     ]
     given = [message.content for message in alice.history() if isinstance(message, Received)]

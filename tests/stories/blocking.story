@@ -12,7 +12,6 @@ $ bob -q register bob
 > signed in: yes
 $ bob -q send alice "before"
 $ alice recv
-> {TIME} bob sent a symmetric key
 > {TIME} bob: before
 $ alice blocked
 ! Nobody is blocked or muted.
@@ -36,7 +35,7 @@ $ alice -q unblock bob
 > bob: neither blocked nor muted
 $ bob -q send alice "after"
 $ alice recv
-> {TIME} bob: after
+> {TIME} bob [1 missing before it]: after
 $ alice block alice
 ! messageu: That is your own name. Name somebody else.
 = 7
@@ -67,7 +66,7 @@ $ alice mute bob
 > bob: muted
 $ bob -q send alice "quietly"
 $ alice recv
-> {TIME} bob: quietly
+> {TIME} bob [1 missing before it]: quietly
 $ alice block bob
 > bob: blocked and muted
 ! The server keeps what they send from your mailbox, and does not tell them.

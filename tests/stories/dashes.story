@@ -35,7 +35,6 @@ $ alice -q send bob -- --
 $ alice -q send bob -
 < typed
 $ bob --quiet recv
-> {TIME} alice sent a symmetric key
 > {TIME} alice: one word
 > {TIME} alice: in between
 > {TIME} alice: behind the name

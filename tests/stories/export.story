@@ -27,8 +27,9 @@ $ laptop import {HOME}/alice.backup --passphrase-file {HOME}/pass
 $ laptop history
 > {TIME} to bob: hello
 $ laptop send bob "from the laptop"
+! This home was copied, or restored from a copy: its keys may have been used since. New ones are made, and those with whom you write under the modern cipher suite are told so.
 ! Sent to bob.
 $ bob recv
-> {TIME} alice sent a symmetric key
 > {TIME} alice: hello
+> {TIME} alice has begun new sessions, because a home was copied or restored from a copy; what you sent there just now may not have been opened
 > {TIME} alice: from the laptop

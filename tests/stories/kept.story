@@ -12,7 +12,6 @@ $ write two "more words"
 
 $ server stop
 $ alice send bob "first" --file {HOME}/one --file {HOME}/two
-! A new symmetric key is made, and waits, for bob.
 ! {PATH}/one is kept too.
 ! {PATH}/two is kept too.
 ! messageu: There is no server at {ANY} The message is kept; it is sent, once, before anything else that you send.
@@ -32,10 +31,9 @@ $ carol history
 $ server start
 $ alice --quiet recv
 $ bob recv
-> {TIME} alice sent a symmetric key
 > {TIME} alice: first
-> {TIME} alice sent a file: {PATH}
-> {TIME} alice sent a file: {PATH}
+> {TIME} alice sent a file: {PATH}/one
+> {TIME} alice sent a file: {PATH}/two
 
 # A mailbox that has no room even for the key.
 $ alice send bob "the mailbox" --file {HOME}/one
@@ -43,16 +41,14 @@ $ alice send bob "the mailbox" --file {HOME}/one
 ! {PATH}/one is sent to bob.
 $ server limit --mailbox-messages 2
 $ carol send bob "hello" --file {HOME}/one
-! A new symmetric key is made, and waits, for bob.
 ! {PATH}/one is kept too.
-! messageu: {ANY} This one is kept, {ANY}
+! messageu: The recipient's mailbox is full. Wait until the recipient has fetched. It asks to wait 30 s. The message is kept and will be sent again.
 = 5
 $ server limit
 $ bob --quiet recv
 > ...
 $ carol --quiet recv
 $ bob recv
-> {TIME} carol sent a symmetric key
 > {TIME} carol: hello
 > {TIME} carol sent a file: {PATH}
 
@@ -60,7 +56,6 @@ $ bob recv
 $ alice send --to bob --to carol "to both" --file {HOME}/one
 ! Sent to bob.
 ! {PATH}/one is sent to bob.
-! A new symmetric key is made and sent to carol.
 ! Sent to carol.
 ! {PATH}/one is sent to carol.
 $ alice send --to nobody --to bob --json "to one of two"

@@ -26,10 +26,12 @@ from common.client_protocol.requests import FETCH, SEND_HEAD, SEND_ONCE_HEAD, Re
 from common.client_protocol.responses import (
     FETCHED_HEAD,
     FLAG_SENDER_AUTHENTICATED,
+    HELLO_REPLY,
     KEY_REPLY,
     WAITING_HEAD,
     ResponseCode,
 )
+from common.client_protocol.versions import Feature
 from common.values import MessageKind
 
 if TYPE_CHECKING:
@@ -169,7 +171,12 @@ class Middleman:
     def _lie(self, frame: bytes, ack: int) -> bytes:
         version, code, _ = RESPONSE_HEADER.unpack_from(frame)
         payload = frame[RESPONSE_HEADER.size :]
-        if code == ResponseCode.PUBLIC_KEY and self.names is not None:
+        if code == ResponseCode.HELLO:
+            # He hides the modern suite from the beginning: what is under the published one is his
+            # to try. `tests/client/suite1/test_lying_server.py` has liars to the modern one.
+            extension, features, *rest = HELLO_REPLY.unpack(payload)
+            payload = HELLO_REPLY.pack(extension, features & ~Feature.KEYS, *rest)
+        elif code == ResponseCode.PUBLIC_KEY and self.names is not None:
             subject, _ = KEY_REPLY.unpack(payload)
             payload = KEY_REPLY.pack(subject, self.names)
         elif code in {ResponseCode.WAITING, ResponseCode.FETCHED}:

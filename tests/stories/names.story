@@ -41,7 +41,6 @@ $ carol users
 > bob
 $ carol -q send Zoë "from carol"
 $ zoe recv
-> {TIME} carol sent a symmetric key
 > {TIME} carol: from carol
 
 $ carol history Zoë

@@ -59,10 +59,9 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
             # The way out is on the screen.
             one.until("to ")
             one.until("/quit or Ctrl-D")
-        # A key is made and sent by itself; what is being typed stays.
+        # What is being typed stays.
         bob.types("half a line", end="")
         alice.types("hello bob").until(" you [stored]: hello bob")
-        bob.until(" alice sent a symmetric key")
         bob.until(" alice: hello bob")
         bob.types(", and the rest").until(" you [stored]: half a line, and the rest")
         alice.until(" bob: half a line, and the rest")
@@ -115,7 +114,6 @@ def test_a_chat_beside_another_process_that_receives(server: Server, tmp_path: P
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "to both"]).returncode == 0
         bob.until(" alice: to both")
         assert watch.stdout is not None
-        assert watch.stdout.readline().endswith(" alice sent a symmetric key\n")
         assert watch.stdout.readline().endswith(" alice: to both\n")
         # It takes over.
         watch.kill()

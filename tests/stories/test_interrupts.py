@@ -162,20 +162,19 @@ def test_while_the_server_is_silent(server: Server, way: Middleman, tmp_path: Pa
     silent(ResponseCode.PUBLIC_KEY, RequestCode.PUBLIC_KEY, "alice", "verify", "bob")
     silent(ResponseCode.HELLO, RequestCode.HELLO, "alice", "recv")
     silent(ResponseCode.PUBLIC_KEY, RequestCode.PUBLIC_KEY, "alice", "chat", "bob")
-    # What is kept, and what is not, is told: of the first one the key alone got as far as the
-    # outbox.
+    # What is kept, and what is not, is told.
     send = (ResponseCode.STORED, RequestCode.SEND_ONCE, "alice", "send", "bob")
-    silent(*send, "one").until("The symmetric key is kept, and sent before anything else; what you were sending is not")
+    silent(*send, "one").until("The message is kept; it is sent, once")
     assert messageu(tmp_path, way.port, "alice", ["recv"]).returncode == 0
     silent(*send, "two").until("The message is kept; it is sent, once")
     # Nor did this one, because what is kept goes before it.
     assert "kept" not in str(silent(*send, "three"))
     assert messageu(tmp_path, way.port, "alice", ["recv"]).returncode == 0
-    assert messageu(tmp_path, way.port, "alice", ["history", "--json"]).stdout.count('"state": "stored"') == 1
+    assert messageu(tmp_path, way.port, "alice", ["history", "--json"]).stdout.count('"state": "stored"') == 2
     # The server had it all the time, and keeps what was not fetched.
     silent(ResponseCode.FETCHED, RequestCode.FETCH, "bob", "recv")
-    key, two = messageu(tmp_path, way.port, "bob", ["recv"]).stdout.splitlines()
-    assert (key.endswith(" alice sent a symmetric key"), two.endswith(" alice: two")) == (True, True)
+    one, two = messageu(tmp_path, way.port, "bob", ["recv"]).stdout.splitlines()
+    assert (one.endswith(" alice: one"), two.endswith(" alice: two")) == (True, True)
 
 
 def test_while_it_waits(server: Server, tmp_path: Path) -> None:

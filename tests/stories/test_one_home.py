@@ -146,4 +146,4 @@ def test_two_want_to_receive(server: Server, tmp_path: Path) -> None:
         assert messageu(tmp_path, server.port, "bob", ["history"]).returncode == 0
         assert messageu(tmp_path, server.port, "bob", ["send", "alice", "in between"]).returncode == 0
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "hello"]).returncode == 0
-        assert " alice sent a symmetric key" in waiting.result().stdout
+        assert " alice: hello" in waiting.result().stdout

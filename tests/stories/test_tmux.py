@@ -43,9 +43,9 @@ def test_the_first_screen(server: Server, tmp_path: Path, window: Tmux) -> None:
         assert messageu(tmp_path, server.port, "bob", ["send", "alice", f"text {number}"]).returncode == 0
     window.messageu(tmp_path / "alice", server.port, "chat", "bob").until("connected").until("text 2")
     shown = [line for line in window.lines if line]
-    assert [line[6:] for line in shown[1:5]] == ["bob sent a symmetric key", *(f"bob: text {n}" for n in range(3))]
+    assert [line[6:] for line in shown[1:4]] == [f"bob: text {n}" for n in range(3)]
     assert shown[0] == "Chatting with bob."
-    assert shown[5:] == [f" connected{BAR:>68}", "to bob:"]
+    assert shown[4:] == [f" connected, suite 1{BAR:>59}", "to bob:"]
     window.presses("C-d").until("ended with 0")
     assert "^[" not in "".join(window.scrolled_by)
 

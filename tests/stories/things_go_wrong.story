@@ -53,8 +53,7 @@ $ alice console
 < bob
 > ...
 $ bob recv
-> {TIME} alice asks for a symmetric key
-! alice asked for a symmetric key and got none; a text that you send makes and sends one.
+! No messages wait.
 $ write config.toml 'answer_key_requests = "always"'
 $ alice console
 < 151
@@ -125,13 +124,14 @@ $ bob recv
 ! messageu: This account has signed in before, and this connection has not. Start again with --no-published-only.
 = 6
 $ bob --no-published-only recv
-> {TIME} alice sent something that can't be decrypted: no symmetric key is shared with the sender
+> {TIME} alice sent something that can't be decrypted: it is sealed to a key that this home does not have, or not any more
 ! 1 could not be decrypted. {ANY}
 = 9
 $ bob -q send alice "a key of mine"
 $ alice -q recv
-> {TIME} bob sent a symmetric key that was not asked for; it takes the place of the one in use
-> {TIME} bob: a key of mine
+> {TIME} bob sent something that can't be decrypted: it is not from the one whom you know by this name
+> {TIME} bob sent something that can't be decrypted: it is not from the one whom you know by this name
+= 9
 
 # And without the private key there is nobody.
 $ remove bob/my.info

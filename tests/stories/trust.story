@@ -10,7 +10,7 @@ $ alice --quiet send bob "before it was compared"
 $ alice verify bob
 > bob
 > id: {HEX}
-> safety number:
+> safety number 2:
 >     {DIGITS}
 >     {DIGITS}
 >     {DIGITS}
@@ -37,16 +37,15 @@ $ alice verify bob --safety-number {NUMBER_OF_BOB}
 > bob [verified]
 > ...
 > verified: {TIME}
-! bob is verified. `verified` says whose key you hold, not who wrote a message: {ANY} cut, repeat and alter {ANY}
+! bob is verified. `verified` says who wrote a message: nobody else, the server included, can write or alter one.
 $ alice users
-> bob [verified]
+> bob [verified] (suite 1)
 > mallory
 $ alice key bob --json
 > {"v": 1, "type": "key", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "verified": true}
 $ alice send bob hello
 ! Sent to bob [verified].
 $ bob recv
-> {TIME} alice sent a symmetric key
 > {TIME} alice: before it was compared
 > {TIME} alice: hello
 $ bob --quiet send alice "under alice's key"
@@ -109,8 +108,8 @@ $ alice verify bob --accept-new --safety-number 12345
 ! messageu: That is not the safety number with bob; nothing was changed. {ANY}
 = 4
 $ alice verify --json bob --accept-new
-> {"v": 1, "type": "verification", "name": "bob", "id": "{HEX}", "state": "known", {ANY}"new_safety_number": null, "changed_at": null}
+> {"v": 1, "type": "verification", "name": "bob", "id": "{HEX}", "state": "verified", "safety_number": "{HEX}", "since": {NUMBER}, "verified_at": {NUMBER}, "new_safety_number": null, "changed_at": null, "suite": 1}
 ! {"v": 1, "type": "note", "text": "The new key of bob is accepted. It is not verified yet."}
+! {"v": 1, "type": "note", "text": "bob is verified. `verified` says who wrote a message: nobody else, the server included, can write or alter one."}
 $ alice send bob "after it was accepted"
-! A new symmetric key is made and sent to bob.
-! Sent to bob.
+! Sent to bob [verified].

@@ -26,9 +26,9 @@ $ bob --quiet register bob
 $ alice users
 > bob
 $ alice users --json
-> {"v": 1, "type": "user", "name": "bob", "id": "{HEX}", "verified": false}
+> {"v": 1, "type": "user", "name": "bob", "id": "{HEX}", "verified": false, "suite": 0}
 $ bob whoami --json
-> {"v": 1, "type": "identity", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "proven": true, "server": "127.0.0.1:{NUMBER}", "transport": "plain", "pins": []}
+> {"v": 1, "type": "identity", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "proven": true, "server": "127.0.0.1:{NUMBER}", "transport": "plain", "pins": [], "link": "messageu-user:bob#{ANY}"}
 $ alice key bob
 > bob
 > id: {HEX}
@@ -43,19 +43,17 @@ $ alice key --json bob
 $ bob recv
 ! No messages wait.
 $ alice send bob "hello bob"
-! A new symmetric key is made and sent to bob.
 ! Sent to bob.
 $ alice -q send bob -
 < two
 < lines
 $ bob recv --max 1
-> {TIME} alice sent a symmetric key
-$ bob recv
 > {TIME} alice: hello bob
+$ bob recv
 > {TIME} alice: two
 >     lines
 $ bob send --json alice "grüß dich"
-> {"v": 1, "type": "sent", "to": "alice", "id": "{HEX}", "kind": "text", "message_id": {NUMBER}, "recipient_verified": false}
+> {"v": 1, "type": "sent", "to": "alice", "id": "{HEX}", "kind": "text", "message_id": {NUMBER}, "recipient_verified": false, "suite": 1}
 $ alice recv --json --wait 5
 > {"v": 1, "type": "message", "direction": "in", "number": {NUMBER}, "name": "bob", {ANY}"text": "grüß dich"}
 $ alice recv --wait 0.3

@@ -47,7 +47,6 @@ $ alice send bob again
 ! The text for bob of {TIME} is sent now.
 ! Sent to bob.
 $ bob recv
-> {TIME} alice sent a symmetric key
 > {TIME} alice: hello
 > {TIME} alice: secret
 > {TIME} alice: again

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from client.cli.command import USER, VERIFIED, Command
+from client.cli.command import USER, VERIFIED, VERIFIED_OF_PUBLISHED, Command
 
 if TYPE_CHECKING:
     from client.cli.call import Call
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help=USER)
+    parser.add_argument("name", metavar="NAME", help=f"{USER}; or the user's link, as their `messageu whoami` shows it")
     parser.add_argument(
         "--safety-number",
         metavar="N",
@@ -49,7 +49,8 @@ COMMAND: Final = Command(
     "verify",
     "show the safety number with a user, compare it, accept a changed key",
     "Both sides see the same 60 digits; compare them by voice, or face to face. At a terminal you are asked "
-    f"whether they were the same. {VERIFIED}",
+    f"whether they were the same. A link that the user gave you by another way does it without digits, also before "
+    f"the first message. {VERIFIED} {VERIFIED_OF_PUBLISHED}",
     examples=(
         "messageu verify bob --qr",
         'messageu verify bob --safety-number "$digits"',

@@ -54,7 +54,7 @@ def test_what_is_shown_behind_the_name(content: object, expected: str) -> None:
 
 
 def test_a_key_that_came_unasked_from_a_verified_user_replaces_none() -> None:
-    _, shown = message_lines.received_parts(received(KeyReceived(unasked=True), sender_verified=True))
+    _, shown = message_lines.received_parts(received(KeyReceived(unasked=True, only_decrypts=True)))
     assert shown.endswith("that was not asked for; it only decrypts")
 
 

@@ -169,7 +169,9 @@ def test_every_column_is_sealed_or_known_to_be_visible(home: Path) -> None:
         "outbox.token", "outbox.recipient", "outbox.spool", "server.server_id", "sent.recipient", "pin.client_id",
         "pin.name", "pin.public_key", "pin.offered_id", "pin.offered_key", "vault.wrapped", "rewrite.name",
         "rewrite.content", "outbox.digest", "acknowledged.token", "acknowledged.recipient", "acknowledged.digest",
-        "silenced.client_id",
+        "silenced.client_id", "own_keys.client_id", "own_keys.server_id", "peer.client_id", "peer.ed25519",
+        "peer.curve25519", "peer.offered_ed25519", "peer.offered_curve25519", "inbox.payload_id", "inbox.mark",
+        "sent.payload_id",
     }  # fmt: skip
 
 

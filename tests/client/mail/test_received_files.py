@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.crypto import ciphers
-from client.crypto.ciphers import symmetric_key
+from client.crypto.ciphers import Decryptor, symmetric_key
 from client.errors import CipherError, FileUnsaved
 from client.mail import received_files
 
@@ -24,7 +24,9 @@ KEY = symmetric_key(bytes(16))
 
 def sealed(plain: bytes, chunk: int = 1000) -> received_files.Sealed:
     content = ciphers.encrypt(KEY, plain)
-    return received_files.Sealed((content[at : at + chunk] for at in range(0, len(content), chunk)), len(content), KEY)
+    return received_files.Sealed(
+        (content[at : at + chunk] for at in range(0, len(content), chunk)), len(content), Decryptor(KEY)
+    )
 
 
 def archive(name: str) -> bytes:
@@ -87,7 +89,7 @@ def test_nothing_is_left_of_what_was_not_saved(
     tmp_path: Path, content: Iterator[bytes], failure: type[BaseException]
 ) -> None:
     with pytest.raises(failure):
-        received_files.save(received_files.Sealed(content, 160, KEY), tmp_path, "name")
+        received_files.save(received_files.Sealed(content, 160, Decryptor(KEY)), tmp_path, "name")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,7 +138,7 @@ def test_what_another_process_writes_just_now_stays(tmp_path: Path) -> None:
         yield content[1000:]
 
     content = ciphers.encrypt(KEY, b"words " * 1000)
-    path = received_files.save(received_files.Sealed(swept(content), len(content), KEY), tmp_path, "name")
+    path = received_files.save(received_files.Sealed(swept(content), len(content), Decryptor(KEY)), tmp_path, "name")
     assert path.read_bytes() == b"words " * 1000
     assert list(tmp_path.iterdir()) == [path]
 

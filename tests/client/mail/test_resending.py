@@ -14,7 +14,7 @@ from client.errors import NameUnknown, OutcomeUnknown, ServerUnreachable
 from client.mail.outbox import MOST_WAITING
 from client.messages import Resent
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
-from client.store.foreign import forget_files_to_send
+from client.store.foreign import settle_foreign_store
 from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ErrorResponse
 from common.values import ClientId, MessageKind, RefusalReason, Token
@@ -306,7 +306,7 @@ def test_a_store_cannot_have_a_file_sent_that_never_was(
     assert "what this home has of it is damaged" in resent.problems[0]
     put_back(mailroom, backup(mailroom), alice)
     alice.send_waiting()
-    forget_files_to_send(tmp_path / "alice" / "store.db")
+    settle_foreign_store(tmp_path / "alice" / "store.db")
     gateway.requests.clear()
     assert alice.resend().sent == 1
     assert [request.kind for request in gateway.requests if isinstance(request, SendRequest)] == [MessageKind.KEY]

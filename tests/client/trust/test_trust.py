@@ -86,7 +86,7 @@ def test_an_injected_symmetric_key_only_decrypts(alice: Messenger, bob: Messenge
     # Even with nothing of our own in use yet.
     assert alice.agree_on_key("bob")
     inject_key(gateway, SymmetricKey(b"2" * 16))
-    assert [message.content for message in alice.receive()] == [KeyReceived(unasked=True)]
+    assert [message.content for message in alice.receive()] == [KeyReceived(unasked=True, only_decrypts=True)]
     assert not alice.agree_on_key("bob")
 
 

@@ -1,0 +1,253 @@
+"""Received messages of cipher suite 1: from what came to what was said.
+
+Owns: opening a message, once, and what a failure leads to.
+Promises: what a message was opened to is on disk in the transaction that advances the session and
+uses up the keys; whatever breaks before, it is opened again from the same state. The same payload
+is shown once, however often it comes. What can't be opened because one of the two homes is an old
+copy is asked for again, and a message of ours that somebody else could not open is sent again.
+Exposure: opens what strangers sent; a failure is a value, and is noted with the message.
+
+    mark                  means
+    ───────────────────   ──────────────────────────────────────────────────────────────────────
+    next                  opened, and it follows the one before
+    gap N                 opened; N messages before it did not come
+    late                  opened; one that was sent later was shown before
+    renewed               opened; its sender has begun new sessions
+    later-version         opened, and of a later version: its payload is kept
+    payload-malformed     opened, and its sender does not follow the rules
+    another word          refused: the failure of docs/suite-1.md, "Failures"
+
+Source: docs/suite-1.md, "Opening" and "Failures"; docs/decisions/0030-a-ratchet-in-the-store.md.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from client.crypto.ciphers import RandomBytes
+from client.errors import CipherError, ClientError, StoreUnusable
+from client.mail.outgoing_file import CHUNK
+from client.mail.suite_sealing import SuiteSealing
+from client.store.home_store import Store
+from client.store.inbox import InboxRow
+from client.suite1 import layout, messages, peers
+from client.suite1.messages import NotOpened, Opened, Order
+from client.suite1.payloads import MAX_IDS, CouldNotOpen, Payload, PayloadMalformed, decoded
+from client.suite1.values import RENEWING, OpenFailure, Pair
+from client.trust.suite_keys import SuiteKeys, put_request_to_repeat
+from common import fail_points
+from common.fail_points import FailPoint
+from common.values import ClientId
+
+NO_KEYS: Final = "sender-unknown"
+_LATER: Final = "later-version"
+_MALFORMED: Final = "payload-malformed"
+_PROBLEMS: Final = {
+    NO_KEYS: "the server gives no keys of its sender",
+    OpenFailure.MALFORMED: "it was cut, or is no message of the modern cipher suite",
+    OpenFailure.VERSION: "it is of a later version of the cipher suite; install a newer MessageU",
+    OpenFailure.OUTER_KEY_UNKNOWN: "it is sealed to a key that this home does not have, or not any more",
+    OpenFailure.OUTER_DAMAGED: "it was altered on its way, or is not from the sender that the server names",
+    OpenFailure.INNER_MALFORMED: "its sender does not follow the rules of the cipher suite",
+    OpenFailure.OTHER_IDENTITY: "it is not from the one whom you know by this name",
+    OpenFailure.ONE_TIME_KEY_UNKNOWN: "it begins with a key that was used already, or that this home does not have",
+    OpenFailure.TOO_MANY_SESSIONS: "its sender begins sessions without end",
+    OpenFailure.NO_SESSION: "it was altered, or one of the two homes was restored from a copy",
+    OpenFailure.WRONG_IDS: "it was written for somebody else, or by somebody else",
+    OpenFailure.WRONG_KEYS: "it was written for other keys, or by other keys",
+    _MALFORMED: "its sender does not follow the rules of the cipher suite",
+}
+_MAY_OPEN: Final = frozenset({None, NO_KEYS, OpenFailure.OTHER_IDENTITY})
+"""After these it is worth trying: with other failures trying again changes nothing."""
+_NO_MATTER: Final = OpenFailure.REPEATED
+
+
+class Revealed(NamedTuple):
+    """What a message says. `missing`: how many before it did not come; `overtaken`: a later one was
+    shown before it.
+    """
+
+    row: InboxRow
+    payload: Payload
+    missing: int = 0
+    overtaken: bool = False
+    renewed: bool = False
+
+
+class Stream(NamedTuple):
+    """What follows the envelope of a message: its size, and its bytes in parts."""
+
+    size: int
+    parts: Iterator[bytes]
+
+
+class Opening:
+    """Opens the messages of one home."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: SuiteKeys,
+        sealing: SuiteSealing,
+        me: Callable[[], ClientId],
+        now: Callable[[], int],
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._sealing = sealing
+        self._me = me
+        self._now = now
+        self._random_bytes = random_bytes
+        self.has_repeated = False
+        """Whether messages were put into the outbox once more, and not sent yet."""
+
+    def reveal(self, row: InboxRow) -> Revealed | None:
+        """Return what a message says, opening it if that was not done yet; None: it is a repeat of
+        another one, and nothing is to be shown. Raises `CipherError` if it can't be opened.
+        """
+        if row.opened is None and row.mark in _MAY_OPEN:
+            row = self._opened(row)
+        return self.read(row)
+
+    def read(self, row: InboxRow) -> Revealed | None:
+        """As `reveal`, of a message that was opened, or refused, before. Changes nothing."""
+        mark = row.mark or NO_KEYS
+        if mark == _NO_MATTER:
+            return None
+        if row.opened is None or row.content is None:
+            raise CipherError(_PROBLEMS.get(mark, "it can't be opened"))
+        try:
+            payload = decoded(row.content[: row.opened])
+        except PayloadMalformed as error:
+            raise CipherError(_PROBLEMS[_MALFORMED]) from error
+        word, _, number = mark.partition(" ")
+        return Revealed(
+            row,
+            payload,
+            int(number) if number.isdigit() else 0,
+            overtaken=word == Order.LATE,
+            renewed=word == "renewed",
+        )
+
+    def stream(self, row: InboxRow) -> Stream:
+        """Return what follows the envelope of a message that was opened."""
+        if row.spool is None:
+            rest = (row.content or b"")[row.opened or 0 :]
+            return Stream(len(rest), iter([rest]))
+        head = layout.envelope(next(self._store.spools.read(row.spool, CHUNK), b""))
+        start = row.size if head is None else min(head.size, row.size)
+        return Stream(row.size - start, self._store.spools.read(row.spool, CHUNK, start))
+
+    def _opened(self, row: InboxRow) -> InboxRow:
+        try:
+            envelope, rest = self._parts(row)
+        except CipherError:
+            envelope, rest = b"", b""
+        pair = Pair(row.sender, self._me())
+        with self._store.database.transaction():
+            # Another process of this home may have opened it meanwhile.
+            present = self._store.inbox.numbered(row.number)
+            if present is None or present.opened is not None:
+                return present or row
+            keys, peer = self._keys.own(), self._keys.peer(row.sender)
+            if keys is None or peer is None:
+                return self._store.inbox.was_refused(row, NO_KEYS, ask=False)
+            result = messages.open_message(keys, peer, pair, envelope)
+            if result.keys != keys:
+                self._keys.keep_own(result.keys)
+            row = self._refused(row, result) if isinstance(result, NotOpened) else self._accepted(row, result, rest)
+        fail_points.reach(FailPoint.CLIENT_OPENED)
+        return row
+
+    def _refused(self, row: InboxRow, result: NotOpened) -> InboxRow:
+        failure, peer = result.failure, result.peer
+        if failure is OpenFailure.OTHER_IDENTITY:
+            # The next message claims keys anew, which shows the other identity.
+            peer = peers.doubted(peer)
+        self._store.peers.put_state(row.sender, peer.to_bytes())
+        self._keys.renew_after(failure)
+        return self._store.inbox.was_refused(row, failure, ask=failure in RENEWING)
+
+    def _accepted(self, row: InboxRow, result: Opened, rest: bytes) -> InboxRow:
+        peer, payload_id = result.peer, None
+        mark: str = result.order
+        if result.order is Order.GAP:
+            mark = f"{result.order} {result.missing}"
+        if result.renewed:
+            mark = "renewed"
+        try:
+            payload = decoded(result.payload)
+        except PayloadMalformed:
+            mark = _MALFORMED
+        else:
+            payload_id = payload.about.id
+            if self._store.inbox.has_payload(row.sender, payload_id, row.number):
+                mark, payload_id = _NO_MATTER, None
+            if isinstance(payload, CouldNotOpen):
+                peer = peers.doubted(peer)
+        if result.form not in {layout.PAYLOAD, layout.RENEWED}:
+            mark = _LATER
+        self._store.peers.put_state(row.sender, peer.to_bytes())
+        return self._store.inbox.was_opened(row, result.payload, rest, payload_id, mark)
+
+    def _parts(self, row: InboxRow) -> tuple[bytes, bytes]:
+        """The envelope of a message, and what follows it, unless that is in a file. Raises
+        `CipherError`.
+        """
+        if row.spool is None:
+            content = row.content or b""
+            head = layout.envelope(content)
+            size = len(content) if head is None or head.version != 1 else head.size
+            return content[:size], content[size:]
+        beginning = b""
+        size = CHUNK
+        for part in self._store.spools.read(row.spool, CHUNK):
+            beginning += part
+            head = layout.envelope(beginning)
+            if head is not None:
+                if head.is_too_long:
+                    raise CipherError(_PROBLEMS[OpenFailure.MALFORMED])
+                size = head.size
+            if len(beginning) >= size:
+                break
+        return beginning[:size], b""
+
+    # --- what follows from failures
+    # ---------------------------------------------------------------------------------------
+
+    def ask_again(self) -> bool:
+        """Put requests into the outbox to send again what could not be opened; return whether there
+        are any.
+        """
+        is_asking = False
+        for sender, tokens in self._store.inbox.to_ask().items():
+            with self._store.database.transaction():
+                if not self._store.peers.is_known(sender):
+                    continue
+                asked = tuple(tokens[:MAX_IDS])
+                put_request_to_repeat(self._store, sender, asked, self._now(), self._random_bytes)
+                for one in tokens:
+                    self._store.inbox.was_asked(sender, one)
+            is_asking = True
+        return is_asking
+
+    def repeat(self, sender: ClientId, request: CouldNotOpen) -> tuple[int, int]:
+        """Send again what somebody could not open, each message once; return how many are sent
+        again, and how many can't be. Done twice, it changes nothing more.
+        """
+        again = not_again = 0
+        for name in request.ids:
+            sent = self._store.sent.by_payload(sender, name)
+            if sent is None or sent.waiting:
+                continue
+            if sent.asked_again:
+                again += 1
+                continue
+            try:
+                again += self._sealing.repeat(sent)
+                self.has_repeated = True
+            except StoreUnusable:
+                raise
+            except ClientError:
+                not_again += 1
+        return again, not_again

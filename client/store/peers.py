@@ -1,0 +1,164 @@
+"""Users who have shown keys of cipher suite 1, and the state of the sessions with them.
+
+Owns: the table `peer`.
+Promises: whoever is in `peer` stays there: nothing of the published suite is sent to them again. An
+identity is replaced only by `accept`. The state changes only within a transaction, together with
+what was sealed or opened by it.
+Exposure: holds the ratchets' secrets.
+
+Source: docs/suite-1.md; docs/decisions/0030-a-ratchet-in-the-store.md.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from client.errors import CipherError
+from client.store.database import Database
+from client.store.sealing import PEER_STATE, Sealing
+from client.suite1.values import Identity
+from common.values import ClientId
+
+_COLUMNS: Final = (
+    "number, client_id, ed25519, curve25519, since, after, verified_at, offered_ed25519, offered_curve25519, "
+    "offered_since, told, state"
+)
+
+
+class PeerRow(NamedTuple):
+    """A user who has shown keys of suite 1. Times are Unix milliseconds by our clock."""
+
+    number: int
+    client_id: ClientId
+    identity: Identity
+    since: int
+    after: int
+    """The number of the newest message that had been received then. Later ones under the published
+    suite are not believed.
+    """
+    verified_at: int | None
+    offered: Identity | None
+    """What was shown since, if it is something else."""
+    offered_since: int | None
+    told: bool
+    """Whether the user was told of the change of the safety number."""
+    state: bytes | None
+    """As `client.suite1` writes it; None: there is none yet, or it was altered."""
+
+
+class PeerTable:
+    """The users who have shown keys of suite 1."""
+
+    def __init__(self, database: Database, sealing: Sealing) -> None:
+        self._database = database
+        self._sealing = sealing
+
+    def of_id(self, client_id: ClientId) -> PeerRow | None:
+        """Return what is known of a user."""
+        # The columns are our own text, here and below.
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM peer WHERE client_id = ?", client_id)  # noqa: S608
+        return self._row(rows[0]) if rows else None
+
+    def is_known(self, client_id: ClientId) -> bool:
+        """Whether a user has ever shown keys."""
+        return bool(self._database.rows("SELECT 1 FROM peer WHERE client_id = ?", client_id))
+
+    def all(self) -> list[PeerRow]:
+        """Return everybody who has shown keys."""
+        return [self._row(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM peer ORDER BY number")]  # noqa: S608
+
+    def changed(self) -> list[ClientId]:
+        """Return those who have shown another identity since."""
+        rows = self._database.rows("SELECT client_id FROM peer WHERE offered_ed25519 IS NOT NULL ORDER BY number")
+        return [client_id for (client_id,) in rows]
+
+    def add(self, client_id: ClientId, identity: Identity, now: int, *, verified: bool = False) -> bool:
+        """Within a transaction: keep the identity that a user has shown; return whether it is the
+        first.
+        """
+        self._database.run(
+            "INSERT INTO peer (client_id, ed25519, curve25519, since, verified_at, told, after) "
+            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(number), 0) FROM inbox)) "
+            "ON CONFLICT (client_id) DO NOTHING",
+            client_id,
+            *identity,
+            now,
+            now if verified else None,
+            int(verified),
+        )
+        return bool(self._database.changed())
+
+    def put_state(self, client_id: ClientId, state: bytes) -> None:
+        """Within a transaction: keep the state of the sessions with a user."""
+        # What it replaces are used keys: nothing of them stays in the file.
+        self._database.overwrite_freed()
+        number = self._database.value("SELECT number FROM peer WHERE client_id = ?", client_id)
+        self._database.run(
+            "UPDATE peer SET state = ? WHERE number = ?",
+            self._sealing.seal(PEER_STATE, state, number, client_id),
+            number,
+        )
+
+    def offer(self, client_id: ClientId, offered: Identity | None, now: int | None) -> None:
+        """Within a transaction: note another identity that was shown; None: the known one was."""
+        ed25519, curve25519 = offered or (None, None)
+        self._database.run(
+            "UPDATE peer SET offered_ed25519 = ?1, offered_curve25519 = ?2, offered_since = ?3 "
+            "WHERE client_id = ?4 AND (offered_ed25519 IS NOT ?1 OR offered_curve25519 IS NOT ?2)",
+            ed25519,
+            curve25519,
+            None if offered is None else now,
+            client_id,
+        )
+
+    def accept(self, client_id: ClientId, now: int) -> bool:
+        """Within a transaction: know a user by the identity that was offered, not verified; return
+        whether there was one. The sessions of before are gone.
+        """
+        self._database.overwrite_freed()
+        self._database.run(
+            "UPDATE peer SET ed25519 = offered_ed25519, curve25519 = offered_curve25519, since = ?, "
+            "verified_at = NULL, offered_ed25519 = NULL, offered_curve25519 = NULL, offered_since = NULL, "
+            "told = 1, state = NULL WHERE client_id = ? AND offered_ed25519 IS NOT NULL",
+            now,
+            client_id,
+        )
+        return bool(self._database.changed())
+
+    def verify(self, client_id: ClientId, identity: Identity, now: int) -> bool:
+        """Note that the safety number was compared, if the identity is still this one; return
+        whether it is.
+        """
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE peer SET verified_at = ?, told = 1 WHERE client_id = ? AND ed25519 = ? AND curve25519 = ?",
+                now,
+                client_id,
+                *identity,
+            )
+            return bool(self._database.changed())
+
+    def was_told(self, client_id: ClientId) -> None:
+        """Note that the user knows of the new safety number."""
+        with self._database.transaction():
+            self._database.run("UPDATE peer SET told = 1 WHERE client_id = ?", client_id)
+
+    def move(self, old: ClientId, client_id: ClientId) -> None:
+        """Know a user by another id, with the same keys, unless that id has shown keys itself.
+
+        The sessions speak of the old id: new ones are begun.
+        """
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE OR IGNORE peer SET client_id = ?, state = NULL WHERE client_id = ?", client_id, old
+            )
+
+    def _row(self, row: tuple[Any, ...]) -> PeerRow:
+        number, client_id, ed25519, curve25519, since, after, verified_at, *offer, offered_since, told, state = row
+        offered = None if offer[0] is None else Identity(*offer)
+        try:
+            state = self._sealing.open(PEER_STATE, state, number, client_id)
+        except CipherError:
+            state = None
+        return PeerRow(
+            number, client_id, Identity(ed25519, curve25519), since, after, verified_at, offered, offered_since,
+            bool(told), state,
+        )  # fmt: skip

@@ -1,0 +1,304 @@
+"""Received messages of cipher suite 1: opened once, refused, asked for again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client.identity.archive import export_home, import_home
+from client.messenger import Messenger, Renewed, SavedFile, Text, UnknownKind, Unreadable
+from client.suite1.payloads import About, CouldNotOpen, encoded
+from common.values import TOKEN_SIZE, Token
+from tests.client.exchange import receive
+from tests.client.fake_gateway import FakeGateway, StoredMessage, SuiteMailroom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.mailroom(kind=SuiteMailroom)
+
+NOW = 1_700_000_000.0
+
+
+def alter_last(mailroom: SuiteMailroom, name: str, change: Callable[[StoredMessage], StoredMessage]) -> None:
+    box = mailroom.boxes[mailroom.id_of(name)]
+    box[-1] = change(box[-1])
+
+
+def marks(messenger: Messenger) -> list[str | None]:
+    return [row.mark for row in messenger.home.store.inbox.seen(0)]
+
+
+def test_a_replay_is_shown_once_whatever_token_it_has(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom
+) -> None:
+    alice.send("bob", "once")
+    box = mailroom.boxes[mailroom.id_of("bob")]
+    (message,) = box
+    for number in range(3):
+        mailroom.put(message.sender, mailroom.id_of("bob"), 5, message.content, bytes([number + 1]) * 16)
+    assert receive(bob) == [Text("once")]
+    mailroom.put(message.sender, mailroom.id_of("bob"), 5, message.content, bytes([9]) * 16)
+    assert receive(bob) == []
+    assert len(list(bob.seen())) == 1
+
+
+def test_altered_cut_and_misattributed_messages_are_shown_as_refused(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    mallory = make("mallory")
+    mallory.register("mallory")
+    mallory.send("bob", "of mallory")
+    alice.send("bob", "first")
+    assert len(receive(bob)) == 2
+
+    def flipped(at: int) -> Callable[[StoredMessage], StoredMessage]:
+        return lambda one: one._replace(content=one.content[:at] + bytes([one.content[at] ^ 1]) + one.content[at + 1 :])
+
+    changes: list[Callable[[StoredMessage], StoredMessage]] = [
+        flipped(0), flipped(3), flipped(6), flipped(200), flipped(1300), flipped(1400),
+        lambda one: one._replace(content=one.content[:-1]),
+        lambda one: one._replace(content=one.content + b"x"),
+        lambda one: one._replace(content=b""),
+        lambda one: one._replace(sender=mailroom.id_of("mallory")),
+    ]  # fmt: skip
+    for change in changes:
+        alice.send("bob", "to be altered")
+        alter_last(mailroom, "bob", change)
+        shown = receive(bob)
+        assert [type(content) for content in shown] == [Unreadable]
+    # What was altered is asked for again, and comes once.
+    alice.send("bob", "and the last")
+    received = receive(alice)
+    assert all(isinstance(content, Renewed) for content in received)
+    texts = [content.text for content in receive(bob) if isinstance(content, Text)]
+    assert texts.count("and the last") == 1
+    assert set(texts) <= {"to be altered", "and the last"}
+
+
+def test_gaps_and_late_messages_are_marked(alice: Messenger, bob: Messenger, mailroom: SuiteMailroom) -> None:
+    alice.send("bob", "1")
+    assert receive(bob) == [Text("1")]
+    for number in range(2, 6):
+        alice.send("bob", str(number))
+    box = mailroom.boxes[mailroom.id_of("bob")]
+    two, three, four, five = box
+    mailroom.boxes[mailroom.id_of("bob")] = [four]
+    (shown,) = list(bob.receive())
+    assert (shown.content, shown.missing, shown.overtaken, shown.suite) == (Text("4"), 2, False, 1)
+    mailroom.next_number = 100
+    mailroom.boxes[mailroom.id_of("bob")] = [five._replace(number=two.number + 10), two._replace(number=20)]
+    later, earlier = list(bob.receive())
+    assert (later.content, later.missing, later.overtaken) == (Text("5"), 0, False)
+    assert (earlier.content, earlier.missing, earlier.overtaken) == (Text("2"), 0, True)
+    assert three.content
+    assert [one.overtaken for one in bob.seen()] == [False, False, False, True]
+
+
+def test_what_comes_under_the_published_suite_later_is_not_believed(
+    make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    alice, bob = make("alice", suite_1=False), make("bob")
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "before, fetched")
+    assert receive(bob)[-1] == Text("before, fetched")
+    alice.send("bob", "before, waiting")
+    recorded = mailroom.boxes[mailroom.id_of("bob")][-1]
+    alice.close()
+    alice = make("alice")
+    alice.users()
+    # Bob's client meets alice's keys now, and fetches first what waits.
+    bob.send("alice", "hello")
+    assert receive(bob) == [Text("before, waiting")]
+    mailroom.put(mailroom.id_of("alice"), mailroom.id_of("bob"), 3, recorded.content)
+    mailroom.put(mailroom.id_of("alice"), mailroom.id_of("bob"), 2, bytes(128))
+    mailroom.put(mailroom.id_of("alice"), mailroom.id_of("bob"), 1, b"")
+    shown = list(bob.receive())
+    assert [type(one.content) for one in shown] == [Unreadable] * 3
+    assert all("does not use any more" in str(one.content) for one in shown)
+    assert [one.sender_verified for one in shown] == [False] * 3
+    assert [one.content for one in bob.seen()][-3:] == [one.content for one in shown]
+    alice.send("bob", "and in the new one")
+    assert receive(bob) == [Text("and in the new one")]
+
+
+def test_an_imported_home_heals_and_says_so_on_both_sides(
+    make: Callable[..., Messenger], tmp_path: Path, told: list[str], cheap: None
+) -> None:
+    alice, bob = make("alice"), make("bob")
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "one")
+    bob.send("alice", "two")
+    assert receive(bob) == [Text("one")]
+    assert receive(alice) == [Text("two")]
+    alice.close()
+    export_home(tmp_path / "alice", tmp_path / "export", "pass")
+    with make("alice") as alice:
+        # The home goes on: sessions and keys of the copy are used up.
+        alice.send("bob", "three")
+        bob.send("alice", "four")
+        assert receive(bob) == [Text("three")]
+        assert receive(alice) == [Text("four")]
+        bob.send("alice", "five")
+    shutil.rmtree(tmp_path / "alice")
+    import_home(tmp_path / "alice", tmp_path / "export", "pass")
+    alice = make("alice")
+    told.clear()
+    first = receive(alice)
+    assert any("restored from a copy" in sentence for sentence in told)
+    # "five" may have been sealed to keys that the copy lacks: then it is asked for.
+    renewed = [content for content in receive(bob) if isinstance(content, Renewed)]
+    assert renewed
+    texts = [content for content in [*first, *receive(alice)] if isinstance(content, Text)]
+    assert Text("five") in texts
+    for number in range(3):
+        alice.send("bob", f"after {number}")
+        bob.send("alice", f"answer {number}")
+        assert receive(bob) == [Text(f"after {number}")]
+        assert receive(alice) == [Text(f"answer {number}")]
+    contents = [row.content for row in alice.home.store.outbox.waiting()]
+    assert contents == []
+
+
+def test_a_copied_home_heals_too(make: Callable[..., Messenger], tmp_path: Path, told: list[str]) -> None:
+    alice, bob = make("alice"), make("bob")
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "one")
+    bob.send("alice", "two")
+    receive(bob)
+    receive(alice)
+    alice.close()
+    shutil.copytree(tmp_path / "alice", tmp_path / "copy")
+    with make("alice") as alice:
+        alice.send("bob", "three")
+        receive(bob)
+    shutil.rmtree(tmp_path / "alice")
+    (tmp_path / "copy").rename(tmp_path / "alice")
+    alice = make("alice")
+    told.clear()
+    alice.send("bob", "four")
+    assert any("restored from a copy" in sentence for sentence in told)
+    content = receive(bob)
+    assert [one for one in content if isinstance(one, Text)] == [Text("four")]
+    assert any(isinstance(one, Renewed) for one in content)
+
+
+def test_a_home_that_was_put_back_unseen_heals_when_it_writes(make: Callable[..., Messenger], tmp_path: Path) -> None:
+    """As by a snapshot of the whole machine: nothing shows it before the first message."""
+    alice, bob = make("alice"), make("bob")
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "one")
+    bob.send("alice", "two")
+    receive(bob)
+    receive(alice)
+    alice.close()
+    before = (tmp_path / "alice" / "store.db").read_bytes()
+    with make("alice") as alice:
+        alice.send("bob", "three")
+        assert receive(bob) == [Text("three")]
+    # The same file, so the same inode.
+    for path in (tmp_path / "alice").glob("store.db-*"):
+        path.unlink()
+    (tmp_path / "alice" / "store.db").write_bytes(before)
+    alice = make("alice")
+    alice.send("bob", "four")
+    # Its message key was used before, so that it looks like a repeat; the number of the next one
+    # tells.
+    alice.send("bob", "five")
+    shown = [*receive(bob), *receive(alice), *receive(bob)]
+    assert Text("five") in shown or any(isinstance(content, Renewed) for content in shown)
+
+
+def test_a_file_behind_which_something_is_changed_is_not_saved(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom, tmp_path: Path
+) -> None:
+    (tmp_path / "file.bin").write_bytes(b"q" * 300_000)
+    alice.send("bob", "first")
+    receive(bob)
+    for change in (lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:-9] + b"x" + data[-8:]):
+        alice.send("bob", tmp_path / "file.bin")
+        alter_last(mailroom, "bob", lambda one, change=change: one._replace(content=change(one.content)))  # type: ignore[misc]
+        (content,) = receive(bob)
+        assert isinstance(content, Unreadable)
+    assert not list((tmp_path / "saved").iterdir())
+    alice.send("bob", tmp_path / "file.bin")
+    (content,) = receive(bob)
+    assert isinstance(content, SavedFile)
+    assert content.path.name == "file.bin"
+
+
+def test_a_request_to_send_again_is_answered_once(alice: Messenger, bob: Messenger) -> None:
+    alice.send("bob", "sent once")
+    assert receive(bob) == [Text("sent once")]
+    (sent,) = alice.home.store.sent.all()
+    assert sent.payload_id is not None
+    for _ in range(2):
+        with bob.home.store.database.transaction():
+            name = Token(os.urandom(TOKEN_SIZE))
+            request = encoded(CouldNotOpen(About(name, 1), (sent.payload_id, bytes(16))))
+            bob.home.store.outbox.insert_payload(alice.identity().client_id, request, name, 1)
+        bob.send_waiting()
+        (content,) = receive(alice)
+        assert content == Renewed(2, 1)
+    # It has the same id, and was received already.
+    assert receive(bob) == []
+    assert len(list(bob.seen())) == 1
+
+
+def test_a_payload_of_a_later_version_is_kept_and_named(alice: Messenger, bob: Messenger) -> None:
+    import cbor2
+
+    alice.send("bob", "first")
+    receive(bob)
+    name = Token(bytes(range(16)))
+    later = cbor2.dumps({0: 9, 1: 5, 2: name, 3: "shown instead"}, canonical=True)
+    with alice.home.store.database.transaction():
+        alice.home.store.outbox.insert_payload(bob.identity().client_id, later, name, 1)
+    alice.send_waiting()
+    assert receive(bob) == [UnknownKind(9, "shown instead")]
+    assert [message.content for message in bob.seen()][-1] == UnknownKind(9, "shown instead")
+    row = list(bob.home.store.inbox.seen(0))[-1]
+    assert (row.content or b"")[: row.opened] == later
+
+
+def test_a_sender_whose_keys_the_server_withholds_waits(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom
+) -> None:
+    alice.send("bob", "who am I")
+    mailroom.withheld.add(mailroom.id_of("alice"))
+    (content,) = receive(bob)
+    assert isinstance(content, Unreadable)
+    mailroom.withheld.clear()
+    bob.fetch_public_key("alice")
+    (message,) = list(bob.receive())
+    assert (message.content, message.late) == (Text("who am I"), True)
+
+
+def test_old_outer_keys_are_dropped_in_time(make: Callable[..., Messenger], gateway: FakeGateway) -> None:
+    clock = [NOW]
+    alice, bob = (make(name, clock=lambda: clock[0]) for name in ("alice", "bob"))
+    alice.register("alice")
+    bob.register("bob")
+    kept = list[int]()
+    for day in range(0, 40, 5):
+        clock[0] = NOW + day * 86_400
+        for one in (alice, bob):
+            one.home.link.close()
+            one.users()
+        alice.send("bob", f"day {day}")
+        assert receive(bob) == [Text(f"day {day}")]
+        own = bob.home.suite_keys.own()
+        assert own is not None
+        # Of the last two weeks, and the present one.
+        assert all(key.valid_until + 10 * 86_400_000 > clock[0] * 1000 for key in own.outer)
+        kept.append(len(own.outer))
+    assert kept[0] == 1
+    assert 1 < kept[-1] <= 4

@@ -1,0 +1,88 @@
+"""Who has shown keys of cipher suite 1, as it is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from client.suite1.values import Identity
+from tests.client.store.mail import NOW, A, B, message, pull
+
+if TYPE_CHECKING:
+    from client.store.home_store import Store
+
+ONE = Identity(b"1" * 32, b"2" * 32)
+OTHER = Identity(b"3" * 32, b"4" * 32)
+
+
+def test_the_first_identity_stays(store: Store) -> None:
+    pull(store, message(1), message(2))
+    assert not store.peers.is_known(A)
+    with store.database.transaction():
+        assert store.peers.add(A, ONE, NOW)
+        assert not store.peers.add(A, OTHER, NOW + 1)
+        store.peers.put_state(A, b"state")
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert (row.identity, row.since, row.after, row.state, row.verified_at, row.offered) == (
+        ONE, NOW, 2, b"state", None, None,
+    )  # fmt: skip
+    assert store.peers.is_known(A)
+    assert [one.client_id for one in store.peers.all()] == [A]
+
+
+def test_another_identity_is_noted_and_accepted_by_the_user_alone(store: Store) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW)
+        store.peers.put_state(A, b"state")
+    assert store.peers.verify(A, ONE, NOW + 1)
+    with store.database.transaction():
+        store.peers.offer(A, OTHER, NOW + 2)
+        store.peers.offer(A, OTHER, NOW + 3)
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert (row.identity, row.offered, row.offered_since, row.verified_at) == (ONE, OTHER, NOW + 2, NOW + 1)
+    assert store.peers.changed() == [A]
+    with store.database.transaction():
+        assert store.peers.accept(A, NOW + 4)
+        assert not store.peers.accept(A, NOW + 5)
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert (row.identity, row.offered, row.since, row.verified_at, row.state) == (OTHER, None, NOW + 4, None, None)
+    assert not store.peers.verify(A, ONE, NOW)
+    assert store.peers.changed() == []
+
+
+def test_it_goes_back_where_the_known_one_is_shown_again(store: Store) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW, verified=True)
+        store.peers.offer(A, OTHER, NOW)
+        store.peers.offer(A, None, None)
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert (row.offered, row.verified_at, row.told) == (None, NOW, True)
+
+
+def test_a_new_id_has_the_identity_and_no_sessions(store: Store) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW, verified=True)
+        store.peers.put_state(A, b"state")
+    store.peers.move(A, B)
+    row = store.peers.of_id(B)
+    assert row is not None
+    assert (row.identity, row.verified_at, row.state) == (ONE, NOW, None)
+    assert store.peers.of_id(A) is None
+    store.peers.was_told(B)
+
+
+def test_a_damaged_state_counts_as_none(store: Store, cheap: None) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW)
+        store.peers.put_state(A, b"state")
+    store.sealing.seal_under("pass", {})
+    assert store.database.value("SELECT state FROM peer") != b"state"
+    with store.database.transaction():
+        store.database.run("UPDATE peer SET state = x'00'")
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert row.state is None
+    assert row.identity == ONE

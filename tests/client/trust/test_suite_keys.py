@@ -1,0 +1,228 @@
+"""Keys of cipher suite 1: published, claimed, compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client.errors import KeyChanged, KeysWithheld, SafetyNumberDiffers
+from client.messenger import Messenger, Text
+from client.suite1 import own_keys
+from common.client_protocol.requests import ClaimKeyRequest, PublishKeysRequest
+from tests.client.exchange import receive
+from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, SuiteMailroom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.mailroom(kind=SuiteMailroom)
+
+NOW = 1_700_000_000.0
+DAY = 86_400.0
+
+
+def published(gateway: FakeGateway) -> list[PublishKeysRequest]:
+    return [request for request in gateway.requests if isinstance(request, PublishKeysRequest)]
+
+
+def sign_in(messenger: Messenger) -> None:
+    messenger.home.link.close()
+    messenger.users()
+
+
+def test_keys_are_published_at_registration_and_topped_up(
+    make: Callable[..., Messenger], gateway: FakeGateway, mailroom: SuiteMailroom
+) -> None:
+    clock = [NOW]
+    alice = make("alice", clock=lambda: clock[0])
+    alice.register("alice")
+    (first,) = published(gateway)
+    assert (len(first.bundle), len(first.one_time_keys), first.forget) == (1389, 50 * 96, False)
+    sign_in(alice)
+    assert len(published(gateway)) == 1
+    # A sender has begun a session: one of the keys is used up.
+    bob = make("bob", clock=lambda: clock[0])
+    bob.register("bob")
+    bob.send("alice", "hello")
+    assert receive(alice) == [Text("hello")]
+    sign_in(alice)
+    *_, topped_up = [request for request in published(gateway) if request.requester == alice.identity().client_id]
+    assert len(topped_up.one_time_keys) == 50 * 96
+    keys = {
+        request.one_time_keys[at : at + 32]
+        for request in (first, topped_up)
+        for at in range(0, len(request.one_time_keys), 96)
+    }
+    assert len(keys) == 100
+
+
+def test_the_outer_key_is_replaced_weekly(make: Callable[..., Messenger], gateway: FakeGateway) -> None:
+    clock = [NOW]
+    alice = make("alice", clock=lambda: clock[0])
+    alice.register("alice")
+    for day in range(1, 15):
+        clock[0] = NOW + day * DAY
+        sign_in(alice)
+    numbers = [int.from_bytes(request.bundle[65:69], "little") for request in published(gateway)]
+    assert len(set(numbers)) == 3
+    assert [numbers.index(number) for number in dict.fromkeys(numbers)] == [0, 6, 12]
+
+
+def test_a_server_put_back_forgets_the_keys_that_it_gave_out_before(
+    alice: Messenger, gateway: FakeGateway, mailroom: SuiteMailroom
+) -> None:
+    mailroom.generation = 2
+    sign_in(alice)
+    *_, last = published(gateway)
+    assert last.forget
+    assert len(last.one_time_keys) == 50 * 96
+    sign_in(alice)
+    assert len(published(gateway)) == 2
+
+
+@pytest.mark.mailroom(kind=ExtendedMailroom)
+def test_a_server_without_the_suite_gets_none(alice: Messenger, gateway: FakeGateway) -> None:
+    assert published(gateway) == []
+    assert alice.home.suite_keys.own() is None
+    assert alice.home.directory.own_link() is None
+
+
+def test_exhausted_keys_end_in_the_fallback_key(
+    alice: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    mailroom.one_time_keys[alice.identity().client_id] = []
+    for name in ("bob", "carol"):
+        sender = make(name)
+        sender.register(name)
+        sender.send("alice", f"of {name}")
+    assert receive(alice) == [Text("of bob"), Text("of carol")]
+
+
+def test_both_begin_at_once(alice: Messenger, bob: Messenger) -> None:
+    alice.send("bob", "from alice")
+    bob.send("alice", "from bob")
+    assert receive(bob) == [Text("from alice")]
+    assert receive(alice) == [Text("from bob")]
+    for number in range(3):
+        alice.send("bob", f"a {number}")
+        bob.send("alice", f"b {number}")
+    assert receive(bob) == [Text(f"a {number}") for number in range(3)]
+    assert receive(alice) == [Text(f"b {number}") for number in range(3)]
+
+
+def forged(mailroom: SuiteMailroom, forger: Messenger, name: str) -> None:
+    """Have the server name a bundle of somebody else's keys."""
+    own = forger.home.suite_keys.own()
+    assert own is not None
+    _, publication = own_keys.prepare_publication(own, mailroom.id_of(name), int(NOW * 1000), bytes)
+    mailroom.bundles[mailroom.id_of(name)] = publication.bundle
+    mailroom.one_time_keys[mailroom.id_of(name)] = list(publication.one_time_keys)
+
+
+def test_a_change_is_noticed_compared_and_accepted(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    other = make("other")
+    other.register("other")
+    alice.send("bob", "first")
+    assert receive(bob) == [Text("first")]
+    assert alice.mark_verified("bob").suite == 1
+    before = alice.verification("bob").number
+    assert before == bob.verification("alice").number
+    forged(mailroom, other, "bob")
+    known = alice.verification("bob")
+    assert known.new_number not in {None, before}
+    assert not alice.home.directory.is_verified_name("bob")
+    with pytest.raises(KeyChanged) as raised:
+        alice.send("bob", "not to somebody else")
+    assert (raised.value.old_number, raised.value.new_number) == (before, known.new_number)
+    alice.accept_new_key("bob", known.new_number)
+    assert alice.verification("bob").verified_at is None
+    assert alice.verification("bob").number == known.new_number
+
+
+def test_the_known_keys_again_are_no_change(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    other = make("other")
+    other.register("other")
+    alice.send("bob", "first")
+    kept = mailroom.bundles[bob.identity().client_id], list(mailroom.one_time_keys[bob.identity().client_id])
+    forged(mailroom, other, "bob")
+    assert alice.verification("bob").new_number is not None
+    mailroom.bundles[bob.identity().client_id], mailroom.one_time_keys[bob.identity().client_id] = kept
+    assert alice.verification("bob").new_number is None
+    alice.send("bob", "second")
+    assert receive(bob) == [Text("first"), Text("second")]
+
+
+def test_verified_says_who_wrote_it(alice: Messenger, bob: Messenger, mailroom: SuiteMailroom) -> None:
+    bob.send("alice", "not compared")
+    (message,) = list(alice.receive())
+    assert not message.sender_verified
+    alice.verification("bob")
+    alice.mark_verified("bob")
+    bob.send("alice", "compared")
+    (message,) = list(alice.receive())
+    assert message.sender_verified
+    assert [one.sender_verified for one in alice.seen()] == [True, True]
+    mailroom.put(bob.identity().client_id, alice.identity().client_id, 5, b"\1 nobody sealed this")
+    (message,) = list(alice.receive())
+    assert not message.sender_verified
+
+
+def test_the_move_from_the_old_number_is_explained_when_it_happens(
+    make: Callable[..., Messenger], told: list[str]
+) -> None:
+    alice, bob = make("alice", suite_1=False), make("bob", suite_1=False)
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "published")
+    alice.verification("bob")
+    old = alice.mark_verified("bob")
+    assert old.suite == 0
+    alice.close()
+    bob.close()
+    bob = make("bob")
+    bob.users()
+    alice = make("alice")
+    assert alice.home.directory.is_verified_name("bob")
+    told.clear()
+    alice.send("bob", "modern")
+    (explained,) = [sentence for sentence in told if "safety number of its own" in sentence]
+    assert "messageu verify bob" in explained
+    assert not alice.home.directory.is_verified_name("bob")
+    told.clear()
+    alice.send("bob", "again")
+    assert told == []
+    new = alice.mark_verified("bob")
+    assert (new.suite, new.number == old.number) == (1, False)
+    assert alice.home.directory.is_verified_name("bob")
+
+
+def test_a_link_closes_the_first_contact(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom, gateway: FakeGateway
+) -> None:
+    other, carol = make("other"), make("carol")
+    other.register("other")
+    carol.register("carol")
+    bobs, carols = (one.home.directory.own_link() for one in (bob, carol))
+    assert bobs is not None
+    assert carols is not None
+    assert alice.home.directory.compare_link(bobs).verified_at is not None
+    assert alice.home.directory.is_verified_name("bob")
+    # The server lies about carol from the beginning.
+    forged(mailroom, other, "carol")
+    with pytest.raises(KeysWithheld):
+        alice.home.directory.compare_link(carols)
+    gateway.requests.clear()
+    with pytest.raises(KeysWithheld):
+        alice.send("carol", "for carol alone")
+    mailroom.bundles.pop(mailroom.id_of("carol"))
+    with pytest.raises(KeysWithheld):
+        alice.send("carol", "nor in the published suite")
+    assert {type(request) for request in gateway.requests} >= {ClaimKeyRequest}
+    assert not [request for request in gateway.requests if getattr(request, "kind", None) is not None]
+    with pytest.raises(SafetyNumberDiffers):
+        alice.home.directory.compare_link(bobs._replace(fingerprint=bytes(32)))
