@@ -311,6 +311,7 @@ NOT_RUN: Final = {
     "scripts/torture --only middleman": MINUTES,
     "scripts/bench --tls --rival none --only 50x32 --only 50x1 --only idle": MINUTES,
     "scripts/bench --all": MINUTES,
+    "scripts/bench --store postgresql --only 50x32 --only drain": MINUTES,
     "scripts/bench --install": "installs packages of the system, as root",
     "scripts/bench --only 50x32 --only drain --rounds 5 --seconds 10": MINUTES,
     "scripts/bench --rounds 3 --seconds 2": MINUTES,
