@@ -71,7 +71,7 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         alice.types("/file ~no such user/photo.bin").until("There is no file ~no such user/photo.bin: ")
         alice.types(CTRL_C, end="").until("Dropped.", 2)
         alice.types("/file photo.bin").until(f" you [stored]: the file {tmp_path}/photo.bin")
-        bob.until(f" alice sent a file: {tmp_path}/bob/received/messageu-alice-")
+        bob.until(f" alice sent a file: {tmp_path}/bob/received/photo.bin")
         # What others wrote can't move the cursor, nor who they are be mistaken.
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "\x1b[2J\u202e!"]).returncode == 0
         bob.until(" alice: \\x1b[2J\\u202e!")
