@@ -116,7 +116,7 @@ PLAYS: Final = (
     Play("messageu recv --wait 60 --json | jq -r 'select(.kind == \"text\") | .text'",
          "^hello$", home="bob", needs="jq"),
     Play("messageu send bob --file report.pdf --file log.txt", "log.txt is sent to bob"),
-    Play("messageu recv", "/messageu-alice-[0-9]+.pdf$", home="bob"),
+    Play("messageu recv", "/report.pdf$", home="bob"),
     Play("make 2>&1 | messageu send bob -", "Sent to bob"),
     Play("messageu send NAME --file PATH", "is sent to bob", "messageu send bob --file README.md"),
     Play('messageu send bob "the build is done"', "Sent to bob"),

@@ -76,7 +76,7 @@ def test_at_a_question(server: Server, tmp_path: Path) -> None:
     with Terminal(alice, port, "console") as terminal:
         # In the midst of a choice it is the menu again.
         terminal.types("150").until("User name:").waits().types(CTRL_C, end="").until("Interrupted.")
-        terminal.until("0) Exit client", 2).types("150\rbob\rhello").until("Make one and send it first? [Y/n]")
+        terminal.until("0) Exit client", 2).types("150\rbob").until("Text:")
         terminal.waits().types(CTRL_C, end="").until("Interrupted.", 2)
         terminal.until("0) Exit client", 3).types("0")
         assert terminal.ends() == 0
