@@ -274,8 +274,8 @@ def table(seconds: float, rounds: int, megabytes: int, tell: Callable[[str], Non
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, print. The exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """The options of `scripts/bench suite`."""
     parser = argparse.ArgumentParser(
         prog="bench suite",
         description="Measure the cipher suites on one core; see docs/benchmarks.md.",
@@ -285,7 +285,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", metavar="N", type=int, default=3, help="the median of so many rounds is told (3)")
     parser.add_argument("--megabytes", metavar="N", type=int, default=1024, help="the file's size in MiB (1024)")
     parser.add_argument("--install", action="store_true", help="get the rival from PyPI, into bench/.work, and end")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print. The exit code."""
+    options = make_parser().parse_args(arguments)
     if options.install:
         install_rivals()
         return 0

@@ -5,20 +5,18 @@ says of itself, an account that is deleted, and one whose home is lost.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import struct
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.journeys.commands import done, run
 from tests.journeys.operators import UNSET, said_by_admin
 from tests.stories.tmux import Tmux
 from torture.patience import HANG_SECONDS
-from torture.programs import ROOT, Server, free_port
+from torture.programs import Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,25 +31,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     about = ("--registration", "invited", "--about", "Zoë's server. Ask zoe@example.org")
     with Server(tmp_path / "server", gateway_arguments=arguments, worker_arguments=about).start() as running:
         yield running
-
-
-def run(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "client", "--home", str(folder / name), *words],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "none.toml")},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_SECONDS,
-    )
-
-
-def done(folder: Path, name: str, *words: str) -> str:
-    ended = run(folder, name, *words)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout + ended.stderr
 
 
 def test_an_invitation_is_pasted_and_used(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +50,7 @@ def test_an_invitation_is_pasted_and_used(server: Server, tmp_path: Path, capsys
     done(tmp_path, "bob", "--server", more, "register", "bob")
     done(tmp_path, "alice", "send", "bob", "hello")
     assert "hello" in done(tmp_path, "bob", "recv")
-    checks = [json.loads(line) for line in done(tmp_path, "bob", "doctor", "--json").splitlines()]
+    checks = [json.loads(line) for line in run(tmp_path, "bob", "doctor", "--json").stdout.splitlines()]
     [found] = [check["text"] for check in checks if check.get("name") == "server"]
     assert "up to 1 GiB a message" in found
     assert "Zoë's server" in found

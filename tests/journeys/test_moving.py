@@ -6,25 +6,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from storage_worker import admin
+from tests.journeys.commands import done, run
+from tests.journeys.operators import UNSET, said_by_admin
 from tests.stories.tmux import Tmux
-from torture.patience import HANG_SECONDS
-from torture.programs import ROOT, Server, free_port
+from torture.programs import Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
-
-UNSET = "unset MESSAGEU_SERVER;"
-"""The home alone says where the server is."""
 
 
 @pytest.fixture
@@ -33,30 +28,6 @@ def new(tmp_path: Path) -> Iterator[Server]:
     invited = ("--registration", "invited")
     with Server(tmp_path / "new", gateway_arguments=arguments, worker_arguments=invited).start() as running:
         yield running
-
-
-def said_by_admin(server: Server, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert admin.main(["--data-folder", str(server.data), *words]) == 0
-    return capsys.readouterr().out.strip()
-
-
-def run(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "client", "--home", str(folder / name), "--save-dir", str(folder / "in"), *words],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "none.toml")},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_SECONDS,
-    )
-
-
-def done(folder: Path, name: str, *words: str) -> str:
-    ended = run(folder, name, *words)
-    assert ended.returncode == 0, ended.stderr
-    return " ".join((ended.stdout + ended.stderr).split())
 
 
 def test_two_people_move(server: Server, new: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from common.server_address import parse_address, pin_text
+from tests.journeys.commands import run
 from tests.journeys.operators import UNSET, said_by_admin
 from tests.stories.tmux import Tmux
-from torture.patience import HANG_SECONDS
-from torture.programs import ROOT, Server, free_port
+from torture.programs import Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,19 +28,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     arguments = ("--tls-listen", f"127.0.0.1:{free_port()}")
     with Server(tmp_path / "server", gateway_arguments=arguments).start() as running:
         yield running
-
-
-def run(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "client", "--home", str(folder / name), *words],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "none.toml")},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_SECONDS,
-    )
 
 
 def test_a_change_of_the_certificate_with_one_who_connects_and_one_who_is_away(

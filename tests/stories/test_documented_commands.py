@@ -219,6 +219,7 @@ ELSEWHERE: Final = {
     "scripts/admin tls next": ("tests/gateway/test_tls_programs.py", '"tls", "next"'),
     "scripts/admin tls switch": ("tests/gateway/test_tls_programs.py", '"tls", "switch"'),
     "messageu resend": ("tests/stories/restored.story", "$ alice resend"),
+    "messageu verify LINK": ("tests/journeys/test_user_links.py", '"verify", link'),
     "install -D --mode=644 --target-directory=/etc/systemd/system deploy/systemd/messageu-gateway.service "
     "deploy/systemd/messageu-storage-worker.service": (
         "tests/deploy/test_operations_page.py",
@@ -275,6 +276,19 @@ ELSEWHERE: Final = {
         'addresses = [word for one in folders for word in ("--worker"',
     ),
     "scripts/shards": ("tests/bench/shards/test_measure.py", "cost(place, 2"),
+    "scripts/admin re-key": ("tests/storage_worker/test_admin_accounts.py", '"re-key", "alice"'),
+    "messageu-admin re-key": ("tests/storage_worker/test_admin_accounts.py", '"re-key", "alice"'),
+    "messageu-admin unprove": ("tests/storage_worker/test_admin_accounts.py", '"unprove", "alice"'),
+    "messageu-admin check": ("tests/storage_worker/test_admin_backup.py", '"check"'),
+    "messageu-admin drain": ("tests/storage_worker/test_admin_orders.py", '"drain"'),
+    "messageu-admin move SOURCE TARGET": ("tests/storage_worker/test_admin_move.py", '["move", source.place'),
+    "messageu-admin move data postgresql://messageu@db.example.org/messageu": (
+        "tests/storage_worker/test_admin_move.py",
+        '["move", stores["sqlite"].place, url]',
+    ),
+    "scripts/cluster up": ("tests/cluster/test_main.py", '"up", "--workers", "2"'),
+    "scripts/bench suite": ("tests/bench/test_suite.py", 'main(["suite", "--seconds"'),
+    "python -m tests.client.suite1.make_vectors": ("tests/client/suite1/test_vectors.py", "make_vectors.made()"),
     "messageu-admin link-key worker": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key gateway": ("tests/storage_worker/test_admin_link_key.py", "run(folder, program)"),
     "messageu-admin link-key allow KEY NAME": ("tests/storage_worker/test_admin_link_key.py", '"allow", KEY'),
@@ -313,6 +327,9 @@ NOT_RUN: Final = {
     "scripts/bench --all": MINUTES,
     "scripts/bench --store postgresql --only 50x32 --only drain": MINUTES,
     "scripts/bench --install": "installs packages of the system, as root",
+    "scripts/bench suite --install": "fetches packages; tests/bench/test_suite.py runs it without them",
+    "scripts/bench --store postgresql": MINUTES,
+    "scripts/bench --store postgresql --rounds 3 --seconds 3": MINUTES,
     "scripts/bench --only 50x32 --only drain --rounds 5 --seconds 10": MINUTES,
     "scripts/bench --rounds 3 --seconds 2": MINUTES,
     "scripts/bench --all --rounds 1 --seconds 2 --only 50x1 --only 50x32 --only 1000x1": MINUTES,
@@ -324,6 +341,7 @@ NOT_RUN: Final = {
     "scripts/bench --table bench/results/2026-01-31.json": "shows a run of a day that was not",
     "scripts/bench --table bench/results/2026-01-31.json --plot docs/benchmarks.svg": "the same",
     "scripts/torture": HALF_AN_HOUR,
+    "scripts/torture --store postgresql": HALF_AN_HOUR,
 }
 """What is not run is at least understood: `test_what_is_not_run_is_taken`."""
 
@@ -505,7 +523,8 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
         program, *words = shlex.split(command.replace("../messageu-of-last-week", str(ROOT)))
         match program:
             case "scripts/bench":
-                bench.__main__.make_parser().parse_args(words)
+                parser = bench.suite.make_parser() if words[:1] == ["suite"] else bench.__main__.make_parser()
+                parser.parse_args(words[1:] if words[:1] == ["suite"] else words)
             case "scripts/torture":
                 torture.__main__.parse(words)
             case "scripts/fuzz":
