@@ -216,6 +216,8 @@ def _fetch_all(home: OpenHome, wanted: Wanted, tell: Tell) -> None:
                     "moved. Leave --delete-old out."
                 )
         home.receiving.fetch()
+        # It is sealed for the id that the account has at this server.
+        home.suite_receiving.open_waiting()
         if any(home.contacts.name_of(sender) is None for sender, _, _ in home.store.inbox.by_sender()):
             home.directory.look_up_names()
     except _SERVER_FAILED as error:

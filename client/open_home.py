@@ -150,9 +150,18 @@ class OpenHome:
             self.suite_choice,
         )  # fmt: skip
         self.resending = Resending(context, self.contacts, trust, self.outbox, self.history, retry)
-        suite = SuiteReceiving(store, opening, self.suite_choice, self.suite_keys, self.outbox, self._my_id)
+        self.suite_receiving = SuiteReceiving(
+            store, opening, self.suite_choice, self.suite_keys, self.outbox, self._my_id
+        )
         self.receiving = Receiving(
-            context, self.inbox, self.outbox, retry, self.directory.look_up_names, self._now, monotonic, suite
+            context,
+            self.inbox,
+            self.outbox,
+            retry,
+            self.directory.look_up_names,
+            self._now,
+            monotonic,
+            self.suite_receiving,
         )
         self.watch_cursor = WatchCursor(store, self.inbox)
         self.diagnosis = Diagnosis(home, store, self.link, self.greeting, self._now)

@@ -37,6 +37,7 @@ from client.messages import (
 )
 from client.store.home_store import Store
 from client.store.inbox import InboxRow, NewMessage
+from client.store.relocation import left_account
 from client.store.settings import ServerRow
 from client.suite1 import payloads
 from client.suite1.file_stream import FileOpener
@@ -413,14 +414,25 @@ class Inbox:
         known = self._saved_before(row)
         if known is not None:
             return SavedFile(known, file.caption)
-        stream = self._opening.stream(row)
-        if stream.size != suite_files.stream_size(file):
+        if self._opening.stream(row).size != suite_files.stream_size(file):
             raise CipherError("the file is not whole")
-        opener = FileOpener(file.key, Pair(row.sender, self._identity().client_id), file.size, file.digest)
         sender = self._contacts.name_of(row.sender) or row.sender.hex()
         name, end = suite_files.safe_name(file, sender, row.number)
-        sealed = received_files.Sealed(stream.parts, stream.size, opener)
-        return SavedFile(received_files.save(sealed, self._save_dir, name, self._saving, end), file.caption)
+        ids = [self._identity().client_id]
+        left = left_account(self._store)
+        if left is not None:
+            # What came before the account moved is sealed for the id that it had.
+            ids.append(left.client_id)
+        for me in ids:
+            stream = self._opening.stream(row)
+            opener = FileOpener(file.key, Pair(row.sender, me), file.size, file.digest)
+            sealed = received_files.Sealed(stream.parts, stream.size, opener)
+            try:
+                return SavedFile(received_files.save(sealed, self._save_dir, name, self._saving, end), file.caption)
+            except CipherError:
+                if me == ids[-1]:
+                    raise
+        raise AssertionError("there is one id at least")
 
     def _open_key(self, row: InboxRow) -> KeyReceived:
         if row.content is None:

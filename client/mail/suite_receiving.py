@@ -12,7 +12,7 @@ Source: docs/suite-1.md, "Opening", "A home's own keys".
 from collections.abc import Callable
 from contextlib import suppress
 
-from client.errors import ClientError
+from client.errors import CipherError, ClientError
 from client.mail.opening import Opening
 from client.mail.outbox import Outbox
 from client.mail.suite_choice import SuiteChoice
@@ -48,6 +48,17 @@ class SuiteReceiving:
             for sender in self._store.inbox.sealed_by_strangers():
                 with suppress(ClientError):
                     self._choice.claim(sender)
+
+    def open_waiting(self) -> None:
+        """Open whatever was fetched and not shown yet, as long as this home has the id that it was
+        sealed for. What can't be opened says so when it is shown.
+        """
+        self.meet_strangers()
+        for number in self._store.inbox.unopened():
+            row = self._store.inbox.numbered(number)
+            if row is not None:
+                with suppress(CipherError):
+                    self._opening.reveal(row)
 
     def all_shown(self, *, send: bool, empty: bool) -> None:
         """Do what follows from messages that were opened, or could not be. `send`: the server can

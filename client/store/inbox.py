@@ -326,6 +326,15 @@ class InboxTable:
         """Within a transaction: note that a sender is asked to send a message again."""
         self._database.run("UPDATE inbox SET ask = 0 WHERE sender = ? AND token = ?", sender, token)
 
+    def unopened(self) -> list[int]:
+        """Return the numbers of what came under suite 1, that nobody has tried to open, oldest
+        first.
+        """
+        rows = self._database.rows(
+            "SELECT number FROM inbox WHERE state < 2 AND kind = 5 AND opened IS NULL AND mark IS NULL ORDER BY number"
+        )
+        return [number for (number,) in rows]
+
     def sealed_by_strangers(self) -> list[ClientId]:
         """Return those who have sent something under suite 1 that waits, and have shown no keys."""
         rows = self._database.rows(

@@ -17,13 +17,12 @@ NEVER = 999_999
 
 
 def test_what_is_refused_as_too_fast_is_kept_and_sent_when_it_passes(tmp_path: Path) -> None:
-    limits = ("--limits=on", f"--limit-messages=3+1/{NEVER}s")
+    limits = ("--limits=on", f"--limit-messages=2+1/{NEVER}s")
     with Server(tmp_path / "server", gateway_arguments=limits).start() as server:
         place = f"127.0.0.1:{server.port}"
         with Messenger.open(tmp_path / "alice", place) as alice, Messenger.open(tmp_path / "bob", place) as bob:
             alice.register("alice")
             bob.register("bob")
-            # The first text has its key before it.
             alice.send("bob", "one")
             alice.send("bob", "two")
             with pytest.raises(ServerAnsweredError) as refused:

@@ -190,6 +190,6 @@ def test_a_server_that_comes_late(server: Server, tmp_path: Path) -> None:
         alice.types("/file notes.txt").until(f" you [waiting]: the file {tmp_path}/notes.txt")
         server.start()
         alice.until(f" you [stored]: the file {tmp_path}/notes.txt")
-    _key, text, file = messageu(tmp_path, server.port, "bob", ["recv"]).stdout.splitlines()
+    text, file = messageu(tmp_path, server.port, "bob", ["recv"]).stdout.splitlines()
     assert text.endswith(" alice: kept")
     assert f" alice sent a file: {tmp_path}/bob/received/" in file

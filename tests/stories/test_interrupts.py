@@ -84,17 +84,21 @@ def test_at_a_question(server: Server, tmp_path: Path) -> None:
 
 
 def test_at_the_question_whether_a_key_is_sent(server: Server, tmp_path: Path) -> None:
-    """The request is in the history, and a text answers it all the same."""
+    """The request is in the history, and a text answers it all the same. Symmetric keys belong to
+    the published suite.
+    """
     port = server.port
+    for name in ("dora", "emil"):
+        assert messageu(tmp_path, port, name, ["register", name, "--published-only"]).returncode == 0
     for words in (["recv"], ["watch"]):
-        assert "is asked" in messageu(tmp_path, port, "alice", ["console"], "151\nbob\n").stdout
-        interrupted(tmp_path / "bob", port, *words, shown="alice asks for a symmetric key. Make one and send it? [y/N]")
+        assert "is asked" in messageu(tmp_path, port, "dora", ["console"], "151\nemil\n").stdout
+        interrupted(tmp_path / "emil", port, *words, shown="dora asks for a symmetric key. Make one and send it? [y/N]")
     # Watch has not handed it out yet.
-    interrupted(tmp_path / "bob", port, "watch", shown=" alice asks for a symmetric key")
-    assert messageu(tmp_path, port, "bob", ["history"]).stdout.count("alice asks for a symmetric key") == 2
-    assert messageu(tmp_path, port, "alice", ["recv"]).stdout == ""
-    assert messageu(tmp_path, port, "bob", ["send", "alice", "here I am"]).returncode == 0
-    assert messageu(tmp_path, port, "alice", ["recv"]).stdout.endswith(" bob: here I am\n")
+    interrupted(tmp_path / "emil", port, "watch", shown=" dora asks for a symmetric key")
+    assert messageu(tmp_path, port, "emil", ["history"]).stdout.count("dora asks for a symmetric key") == 2
+    assert messageu(tmp_path, port, "dora", ["recv"]).stdout == ""
+    assert messageu(tmp_path, port, "emil", ["send", "dora", "here I am"]).returncode == 0
+    assert messageu(tmp_path, port, "dora", ["recv"]).stdout.endswith(" emil: here I am\n")
 
 
 def test_at_the_question_whether_an_account_is_proven(server: Server, tmp_path: Path) -> None:
