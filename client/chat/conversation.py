@@ -243,8 +243,9 @@ class Conversation:
         way_out = "/help  /quit or Ctrl-D "
         room = columns - len(way_out) - 3
         words, good = (self._broken, False) if self._broken else (self._line.words, self._line.good)
-        if self.suite and good:
-            words = f"{words}, suite {self.suite}"
+        with_suite = f"{words}, suite {self.suite}"
+        if self.suite and good and len(with_suite) <= room:
+            words = with_suite
         return f" {shortened(visible_line(words), room)}", way_out, good
 
     def farewell(self) -> str | None:
