@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.cli.command import VERIFIED
+from client.cli.command import VERIFIED_OF_PUBLISHED
 from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import Terminal
 from torture.caller import Caller
@@ -104,5 +104,5 @@ def test_a_stranger(tmp_path: Path) -> None:
 def test_what_verified_does_not_cover_is_said_where_it_is_spoken_of(page: str) -> None:
     """As `verify` says it, in its help and of every verified contact (trust.story)."""
     words = "server can still cut, repeat and alter messages"
-    assert words in VERIFIED
+    assert words in VERIFIED_OF_PUBLISHED
     assert words in " ".join((ROOT / page).read_text(encoding="utf-8").split())

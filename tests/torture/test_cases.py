@@ -33,8 +33,9 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
         of_point.setdefault(case.point, set()).add(case.concern)
     # The recovery of a journal is a command of its own, which
     # tests/storage_worker/engine/sqlite/test_recovery.py kills. Deletions and backups pass no
-    # client's request: expiry-and-deletion and backup-under-load kill the worker meanwhile.
-    elsewhere = ("recovery", "deletion", "backup")
+    # client's request: expiry-and-deletion and backup-under-load kill the worker meanwhile. Clients
+    # of ours are killed by tests/client/test_suite_deaths.py.
+    elsewhere = ("recovery", "deletion", "backup", "client")
     assert set(of_point) == {point for point in FailPoint if not point.startswith(elsewhere)}
     for point, concerned in of_point.items():
         if point in {FailPoint.WORKER_FLUSHING, FailPoint.WORKER_FLUSHED}:
