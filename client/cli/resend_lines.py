@@ -31,7 +31,8 @@ def resend(home: OpenHome, output: Output, name: str | None, *, forget: bool) ->
             fields["path"] = str(message.path)
         verified = home.directory.is_verified(message.recipient)
         if output.as_json:
-            output.data("sent", "", **fields, message_id=message.message_id, recipient_verified=verified)
+            fields |= {"message_id": message.message_id, "recipient_verified": verified, "suite": message.suite}
+            output.data("sent", "", **fields)
     for sentence in summary(resent):
         output.say(sentence)
     return exit_codes.UNEXPECTED if resent.problems else exit_codes.DONE

@@ -31,7 +31,7 @@ $ alice history bob
 $ alice history bob --search lost --json
 > {"v": 1, "type": "message", "direction": "out", "number": 3, "name": "bob", "id": "{HEX}", "kind": "text", "state": "stored", "queued_at": {NUMBER}, "stored_at": {NUMBER}, "message_id": 3, "problem": null, "possibly_lost": true, "recipient_verified": false, "suite": 1, "text": "lost"}
 $ alice doctor
-> ok    server address: 127.0.0.1:10553, plain TCP, not encrypted
+> ok    server address: 127.0.0.1:{NUMBER}, plain TCP, not encrypted
 > ok    file modes: private files are private
 > ok    store: store.db can be used
 > ok    passphrase: none: whoever can read the home can read all of it
@@ -58,7 +58,7 @@ $ bob recv
 > {TIME} alice [4 missing before it]: lost
 $ write notes.txt "as it was"
 $ alice resend --json bob
-> {"v": 1, "type": "sent", "to": "bob", "id": "{HEX}", "kind": "file", "path": "{PATH}", "message_id": {NUMBER}, "recipient_verified": false}
+> {"v": 1, "type": "sent", "to": "bob", "id": "{HEX}", "kind": "file", "path": "{PATH}", "message_id": {NUMBER}, "recipient_verified": false, "suite": 1}
 ! {"v": 1, "type": "note", "text": "One message is sent again."}
 $ bob recv
 > {TIME} alice sent a file: {PATH}
