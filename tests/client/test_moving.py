@@ -28,7 +28,7 @@ from common.client_protocol.versions import Feature
 from common.values import ClientId, Username
 from tests.client.certificates import new_certificate
 from tests.client.exchange import NOWHERE, receive
-from tests.client.fake_gateway import CLOSE, Answer, ExtendedMailroom, FakeGateway, Mailroom
+from tests.client.fake_gateway import CLOSE, Answer, ExtendedMailroom, FakeGateway, Mailroom, SuiteMailroom
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -129,10 +129,30 @@ def test_the_account_goes_with_all_that_it_has(
     assert command("alice", "send", "bob", "here we are").endswith("Sent to bob [verified].")
     assert "alice: here we are" in command("bob", "recv")
     command("bob", "send", "alice", "so we are")
-    assert "bob [verified]: so we are" in command("alice", "recv")
+    # Under the published suite nothing says who wrote a message.
+    assert command("alice", "recv").endswith("bob: so we are")
     with make("alice", elsewhere.address) as she:
         names = {one.recipient.name if isinstance(one, SentMessage) else one.sender_name for one in she.history()}
         assert names == {"bob"}
+
+
+@pytest.mark.mailroom(kind=SuiteMailroom)
+def test_keys_of_suite_1_that_were_compared_are_still_verified_when_both_have_moved(
+    alice: Messenger, bob: Messenger, command: Callable[..., str]
+) -> None:
+    alice.send("bob", "before")
+    assert receive(bob)[-1] == Text("before")
+    assert alice.mark_verified("bob").suite == 1
+    for one in (alice, bob):
+        one.close()
+
+    with FakeGateway(other_server(SuiteMailroom)) as elsewhere:
+        moved(command, "alice", elsewhere)
+        moved(command, "bob", elsewhere)
+        assert command("alice", "send", "bob", "here we are").endswith("Sent to bob [verified].")
+        assert "alice: here we are" in command("bob", "recv")
+        command("bob", "send", "alice", "so we are")
+        assert command("alice", "recv").endswith("bob [verified]: so we are")
 
 
 def test_who_has_another_key_there_is_shown_as_changed(
