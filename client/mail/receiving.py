@@ -6,7 +6,8 @@ Exposure: as `client.mail.inbox`.
 Source: docs/client-protocol.md, docs/journeys.md.
 """
 
-from collections.abc import Callable, Generator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, Protocol
 
 from client.client_context import ClientContext
@@ -53,6 +54,8 @@ class Receiving:
         self._look_up_names = look_up_names
         self._now = now
         self._monotonic = monotonic
+        self._is_receiver = False
+        """Whether `receive` is under way here, and holds the lock of the receiver."""
 
     def receive(
         self,
@@ -78,7 +81,7 @@ class Receiving:
         end = self._monotonic() + wait
         patience = given = 0
         look_up_names = _once(self._look_up_names)
-        with self._store.receiver():
+        with self._store.receiver(), self._as_receiver():
             self._store.sweep(self._now())
             while True:
                 failure: ClientError | None = None
@@ -108,10 +111,21 @@ class Receiving:
                     return
 
     def fetch(self) -> None:
-        """Fetch pending mail into the store, to be returned later. Raises what `receive` raises."""
-        with self._store.receiver():
+        """Fetch pending mail into the store, to be returned later, also while `receive` is under
+        way here. Raises what `receive` raises.
+        """
+        # `receive` sends what waits first, and that may need the mail: see `SuiteChoice.uses`.
+        with contextlib.nullcontext() if self._is_receiver else self._store.receiver():
             while self._fetch(0, None, send_waiting=False).more:
                 pass
+
+    @contextlib.contextmanager
+    def _as_receiver(self) -> Iterator[None]:
+        self._is_receiver = True
+        try:
+            yield
+        finally:
+            self._is_receiver = False
 
     def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> "_Fetched":
         """Fetch pending mail into the store: all, or enough to be shown first."""
