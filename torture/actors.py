@@ -23,7 +23,7 @@ from common.values import ClientId, RefusalReason
 from torture.caller import LARGEST_FETCH, Account, Caller, Refused, token_of
 from torture.checker import Verdict, judge
 from torture.drill_messages import DrillMessage, parse_content, parse_line
-from torture.journal import Journal, read_journal
+from torture.journal import Journal, count_lines, read_journal
 
 WINDOW: Final = 8
 _CONNECT_AGAIN: Final = 0.02
@@ -144,6 +144,11 @@ def attempted_in(journal: Path) -> list[DrillMessage]:
 def acknowledged_in(journal: Path) -> list[DrillMessage]:
     """Return what a sender knows to be accepted."""
     return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("K ")]
+
+
+def count_acknowledged(journal: Path) -> int:
+    """How many these are, for whoever asks often: a long drill's journals have a great many."""
+    return count_lines(journal, "K ")
 
 
 def received_in(journal: Path) -> list[DrillMessage]:

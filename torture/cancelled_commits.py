@@ -12,7 +12,7 @@ from typing import Final
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row, say
 from torture.programs import Program, wait_until
-from torture.replicated import Site, acknowledged, await_more
+from torture.replicated import Site, fail_over, losing_row
 
 NAME: Final = "cancelled-commit"
 CONTROL: Final = "control-trusting-worker"
@@ -32,28 +32,25 @@ def _cancel_until(site: Site, cast: Cast, worker: Program, more: int) -> int:
     """Cancel each wait, until the worker has ended or so many messages were acknowledged after all;
     how many waits were cancelled.
     """
-    before = acknowledged(cast)
+    before = cast.count_acknowledged()
     cancelled = 0
 
     def is_over() -> bool:
         nonlocal cancelled
         cancelled += int(site.pair.primary.tell(_CANCEL))
-        return not worker.running or acknowledged(cast) >= before + more
+        return not worker.running or cast.count_acknowledged() >= before + more
 
     wait_until(is_over, "a worker that ends")
     return cancelled
 
 
 def _one_round(site: Site, cast: Cast, seconds: float, more: int) -> int:
-    await_more(cast, _MORE)
+    cast.await_more(_MORE)
     time.sleep(seconds)
     # What the primary has not sent, the standby can't have.
     site.pair.primary.suspend("walsender")
     cancelled = _cancel_until(site, cast, cast.server.worker, more)
-    site.pair.primary.kill()
-    site.pair.promote()
-    cast.server.worker.end()
-    cast.server.worker.start()
+    fail_over(site, cast.server.worker)
     return cancelled
 
 
@@ -72,7 +69,7 @@ def run(place: Place) -> Row:
                 site.pair.follow()
                 if number % _TELL_EVERY == _TELL_EVERY - 1:
                     say(f"  {number + 1} rounds, {cancelled} commits cancelled")
-            await_more(cast, 1)
+            cast.await_more(1)
             cast.look_for_deaths()
             cast.finish()
             ends = server.worker.said().count(_SENTENCE)
@@ -87,19 +84,5 @@ def run(place: Place) -> Row:
 def run_control(place: Place) -> Row:
     """A worker that takes success for success."""
     with Site(place.folder_of(CONTROL)) as site:
-        cast = extension_cast(place, CONTROL, site.server(worker_module=TRUSTING).start())
-        try:
-            cast.start()
-            await_more(cast, _MORE)
-            for receiver in cast.receivers:
-                receiver.kill()
-            _one_round(site, cast, 0, _MORE)
-            for receiver in cast.receivers:
-                receiver.start()
-            cast.finish()
-            row = cast.row(CONTROL, 1, "")
-        finally:
-            cast.end()
-    lost = bool(row.verdict.lost)
-    note = "it must lose, and the checker says so" if lost else "THE CHECKER SAW NO LOSS"
-    return row._replace(passed=lost, note=note)
+        server = site.server(worker_module=TRUSTING).start()
+        return losing_row(place, CONTROL, server, lambda cast: _one_round(site, cast, 0, _MORE))

@@ -10,11 +10,20 @@ from itertools import cycle
 from pathlib import Path
 from typing import Final
 
-from torture.actors import Actor, Orders, judge_journals, receive_messages, send_messages
+from torture.actors import (
+    Actor,
+    Orders,
+    acknowledged_in,
+    count_acknowledged,
+    judge_journals,
+    receive_messages,
+    send_messages,
+)
 from torture.caller import Account, new_account
 from torture.drill import Place, Row, examples, say
+from torture.drill_messages import DrillMessage
 from torture.patience import HANG_SECONDS
-from torture.programs import Server
+from torture.programs import Server, wait_until
 
 _SENDERS: Final = 4
 _RECEIVERS: Final = 3
@@ -52,6 +61,22 @@ class Cast:
         """Everybody begins."""
         for actor in (*self.senders, *self.receivers):
             actor.start()
+
+    def acknowledged(self) -> list[DrillMessage]:
+        """What the senders know to be accepted."""
+        return [message for journal in self.sent for message in acknowledged_in(journal)]
+
+    def count_acknowledged(self) -> int:
+        """How many these are."""
+        return sum(map(count_acknowledged, self.sent))
+
+    def await_more(self, number: int, since: int | None = None) -> int:
+        """Wait until so many more are acknowledged than now, or than `since`; how many are then.
+        Raises `ProgramFailed`.
+        """
+        before = self.count_acknowledged() if since is None else since
+        wait_until(lambda: self.count_acknowledged() >= before + number, "messages that come through")
+        return self.count_acknowledged()
 
     def look_for_deaths(self) -> None:
         """Note processes that ended without being killed."""

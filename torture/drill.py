@@ -58,6 +58,13 @@ class Place(NamedTuple):
         return folder
 
 
+def must_lose(row: Row) -> Row:
+    """The row of a control: it passes if something was lost and the checker saw it."""
+    lost = bool(row.verdict.lost)
+    found = "it must lose, and the checker says so" if lost else "THE CHECKER SAW NO LOSS"
+    return row._replace(passed=lost, note="; ".join(part for part in (row.note, found) if part))
+
+
 Drill = Callable[[Place], Row]
 
 

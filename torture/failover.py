@@ -17,7 +17,7 @@ from torture.caller import Account, new_account
 from torture.cast import extension_cast
 from torture.drill import Place, Row, say
 from torture.programs import Program, Server
-from torture.replicated import Site, await_more, first_answer, percentile
+from torture.replicated import Site, first_answer, loss_without_a_standby, percentile
 
 NAME: Final = "failover"
 CONTROL: Final = "control-failover-asynchronous"
@@ -98,13 +98,13 @@ def run(place: Place) -> Row:
         try:
             cast.start()
             for number in range(rounds):
-                await_more(cast, _MORE)
+                cast.await_more(_MORE)
                 time.sleep(chance.uniform(0, 0.3))
                 took.append(one_takeover(site, server, probe, f"{place.seed} {number}", chance))
                 site.pair.follow()
                 if number % _TELL_EVERY == _TELL_EVERY - 1:
                     say(f"  {number + 1} takeovers, the slowest {max(took):.2f} s")
-            await_more(cast, 1)
+            cast.await_more(1)
             keeper.end()
             cast.look_for_deaths()
             cast.finish()
@@ -125,28 +125,4 @@ def run_control(place: Place) -> Row:
     """A standby that nobody waits for, and that gets nothing for a moment."""
     with Site(place.folder_of(CONTROL)) as site:
         server = site.server().start()
-        cast = extension_cast(place, CONTROL, server)
-        keeper = Keeper(server.worker)
-        try:
-            cast.start()
-            await_more(cast, _MORE)
-            # They would ask for what comes after mail that is lost.
-            for receiver in cast.receivers:
-                receiver.kill()
-            site.pair.give_up_standby()
-            site.pair.primary.suspend("walsender")
-            await_more(cast, _MORE)
-            site.pair.primary.kill()
-            site.pair.promote()
-            keeper.start()
-            for receiver in cast.receivers:
-                receiver.start()
-            cast.finish()
-            row = cast.row(CONTROL, 1, "")
-        finally:
-            if keeper.is_alive():
-                keeper.end()
-            cast.end()
-    lost = bool(row.verdict.lost)
-    note = "it must lose, and the checker says so" if lost else "THE CHECKER SAW NO LOSS"
-    return row._replace(passed=lost, note=note)
+        return loss_without_a_standby(place, CONTROL, site, server, lambda: site.pair.primary.suspend("walsender"))

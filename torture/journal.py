@@ -44,8 +44,18 @@ def read_journal(path: Path) -> list[str]:
     return _read(path)[0]
 
 
+def count_lines(path: Path, start: str) -> int:
+    """How many whole lines begin so: without reading each, for a journal may have very many."""
+    data = _whole(path)
+    return data.startswith(start.encode()) + data.count(f"\n{start}".encode())
+
+
+def _whole(path: Path) -> bytes:
+    data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1]
+
+
 def _read(path: Path) -> tuple[list[str], int]:
     """The whole lines, and how many bytes they are."""
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    return data[:whole].decode().splitlines(), whole
+    data = _whole(path)
+    return data.decode().splitlines(), len(data)

@@ -19,7 +19,7 @@ from torture.drill import Place, Row, say
 from torture.failover import Keeper, Probe
 from torture.namespaces import Network, is_possible
 from torture.programs import Server
-from torture.replicated import Site, await_more, percentile
+from torture.replicated import Site, loss_without_a_standby, percentile
 
 NAME: Final = "partition"
 CONTROL: Final = "control-partition-asynchronous"
@@ -67,7 +67,7 @@ def run(place: Place) -> Row:
         try:
             cast.start()
             for number in range(rounds):
-                await_more(cast, _MORE)
+                cast.await_more(_MORE)
                 time.sleep(chance.uniform(0, 0.3))
                 old = site.pair.primary
                 network.cut(hosts[old.name])
@@ -86,7 +86,7 @@ def run(place: Place) -> Row:
                 network.heal(hosts[old.name])
                 site.pair.follow()
                 say(f"  {number + 1} partitions, this one {took[-1]:.2f} s")
-            await_more(cast, 1)
+            cast.await_more(1)
             keeper.end()
             cast.look_for_deaths()
             cast.finish()
@@ -106,28 +106,4 @@ def run_control(place: Place) -> Row:
         return Row(CONTROL, 0, Verdict(), passed=True, note=IMPOSSIBLE)
     with Network(3) as network, _site(place, CONTROL, network) as site:
         server = _server(site, network)
-        cast = extension_cast(place, CONTROL, server)
-        keeper = Keeper(server.worker)
-        try:
-            cast.start()
-            await_more(cast, _MORE)
-            for receiver in cast.receivers:
-                receiver.kill()
-            site.pair.give_up_standby()
-            network.cut(2)
-            await_more(cast, _MORE)
-            site.pair.primary.kill()
-            network.heal(2)
-            site.pair.promote()
-            keeper.start()
-            for receiver in cast.receivers:
-                receiver.start()
-            cast.finish()
-            row = cast.row(CONTROL, 1, "")
-        finally:
-            if keeper.is_alive():
-                keeper.end()
-            cast.end()
-    lost = bool(row.verdict.lost)
-    note = "it must lose, and the checker says so" if lost else "THE CHECKER SAW NO LOSS"
-    return row._replace(passed=lost, note=note)
+        return loss_without_a_standby(place, CONTROL, site, server, lambda: network.cut(2), lambda: network.heal(2))

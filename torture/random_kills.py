@@ -9,10 +9,8 @@ import time
 from collections import Counter
 from typing import Final, NamedTuple
 
-from torture.actors import acknowledged_in, judge_journals
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row, say
-from torture.programs import wait_until
 
 NAME: Final = "random-kills"
 WEIGHTS: Final = {"worker": 22, "gateway": 22, "sender": 28, "receiver": 28}
@@ -67,26 +65,16 @@ def kill_at_random(cast: Cast, place: Place, drill: str, enough: Enough) -> Row:
                     actor.start()
             killed[who] += 1
             if killed.total() % _LOOK_AFTER == 0:
-                acknowledged = _await_more(cast, acknowledged)
+                acknowledged = cast.await_more(1, acknowledged)
             if time.monotonic() >= tell_at:
                 tell_at += _TELL_EVERY
-                so_far = judge_journals(cast.sent, cast.received)
-                say(f"  {time.monotonic() - began:.0f} s: {killed.total()} kills, {so_far.acknowledged} acknowledged")
+                so_far = cast.count_acknowledged()
+                say(f"  {time.monotonic() - began:.0f} s: {killed.total()} kills, {so_far} acknowledged")
         cast.finish()
         note = ", ".join(f"{who} {number}" for who, number in sorted(killed.items()))
         return cast.row(drill, killed.total(), note)
     finally:
         cast.end()
-
-
-def _await_more(cast: Cast, before: int) -> int:
-    """Wait until the senders know of more than `before` accepted messages; return how many."""
-
-    def now() -> int:
-        return sum(len(acknowledged_in(journal)) for journal in cast.sent)
-
-    wait_until(lambda: now() > before, "a message that comes through")
-    return now()
 
 
 def run(place: Place) -> Row:

@@ -1,6 +1,7 @@
 """A server over PostgreSQL with a standby, for drills.
 
-Owns: the two PostgreSQL servers, the store in them, and who counts what was acknowledged.
+Owns: the two PostgreSQL servers, the store in them, and the course of a drill that must
+lose.
 Promises: what was started has ended when the `with` is left.
 Exposure: none.
 """
@@ -11,18 +12,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
 from cluster.postgres import Address, Pair
-from torture.actors import acknowledged_in
 from torture.caller import Account, Caller, token_of
-from torture.cast import Cast
+from torture.cast import Cast, extension_cast
+from torture.drill import Place, Row, must_lose
 from torture.patience import HANG_SECONDS
-from torture.programs import ROOT, ProgramFailed, Server, wait_until
+from torture.programs import ROOT, Program, ProgramFailed, Server
 
 _TRY_AGAIN: Final = 0.01
+_MORE: Final = 20
+"""Messages that are acknowledged before a control loses its standby, and after it."""
 
 
 def make_store(url: str, prefix: Sequence[str] = (), shard: str = "0/1") -> None:
@@ -99,17 +102,6 @@ class Site:
         return server
 
 
-def acknowledged(cast: Cast) -> int:
-    """How many messages the senders know to be accepted."""
-    return sum(len(acknowledged_in(journal)) for journal in cast.sent)
-
-
-def await_more(cast: Cast, number: int) -> None:
-    """Wait until so many more are. Raises `ProgramFailed`."""
-    before = acknowledged(cast)
-    wait_until(lambda: acknowledged(cast) >= before + number, "messages that come through")
-
-
 def first_answer(port: int, account: Account, label: str) -> float:
     """Send a message to oneself until it is acknowledged; when it was, in monotonic seconds."""
     deadline = time.monotonic() + HANG_SECONDS
@@ -129,3 +121,59 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that so many percent do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def nothing() -> None:
+    """What is done where nothing has to be done."""
+
+
+def fail_over(site: Site, worker: Program, heal: Callable[[], object] = nothing) -> None:
+    """The primary is killed, its standby promoted, and the worker started again. `heal` lets the
+    standby be reached once the primary is gone.
+    """
+    site.pair.primary.kill()
+    heal()
+    site.pair.promote()
+    worker.end()
+    worker.start()
+
+
+def losing_row(place: Place, drill: str, server: Server, lose: Callable[[Cast], object]) -> Row:
+    """The row of a control: `lose` has messages acknowledged that no standby has, then fails over
+    to it.
+    """
+    cast = extension_cast(place, drill, server)
+    try:
+        cast.start()
+        cast.await_more(_MORE)
+        # They would ask for what comes after mail that is lost.
+        for receiver in cast.receivers:
+            receiver.kill()
+        lose(cast)
+        for receiver in cast.receivers:
+            receiver.start()
+        cast.finish()
+        return must_lose(cast.row(drill, 1, ""))
+    finally:
+        cast.end()
+
+
+def loss_without_a_standby(
+    place: Place,
+    drill: str,
+    site: Site,
+    server: Server,
+    cut: Callable[[], object],
+    heal: Callable[[], object] = nothing,
+) -> Row:
+    """The row of a control whose commits wait for no standby: `cut` keeps the log from it. `heal`:
+    as of `fail_over`.
+    """
+
+    def lose(cast: Cast) -> None:
+        site.pair.give_up_standby()
+        cut()
+        cast.await_more(_MORE)
+        fail_over(site, server.worker, heal)
+
+    return losing_row(place, drill, server, lose)

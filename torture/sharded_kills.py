@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from cluster.postgres import DATABASE, Address, Node
-from torture.actors import acknowledged_in
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row
-from torture.programs import wait_until
 from torture.replicated import make_store
 from torture.sharded_server import ShardedServer
 
@@ -35,11 +33,7 @@ def _perform(place: Place, server: ShardedServer, cast: Cast) -> Row:
     chance = place.chance(NAME)
     killed: Counter[str] = Counter()
     kills = place.rounds_of(_FULL_KILLS, _QUICK_KILLS)
-    acknowledged = 0
-
-    def now() -> int:
-        return sum(len(acknowledged_in(journal)) for journal in cast.sent)
-
+    before = 0
     try:
         cast.start()
         while killed.total() < kills:
@@ -57,9 +51,7 @@ def _perform(place: Place, server: ShardedServer, cast: Cast) -> Row:
                     actor.start()
             killed[who] += 1
             if killed.total() % _LOOK_AFTER == 0:
-                before = acknowledged
-                wait_until(lambda: now() > before, "a message that comes through")  # noqa: B023
-                acknowledged = now()
+                before = cast.await_more(1, before)
         cast.finish()
         note = ", ".join(f"{who} {number}" for who, number in sorted(killed.items()))
         return cast.row(NAME, killed.total(), f"{_SHARDS} shards, {_GATEWAYS} gateways; {note}")

@@ -17,7 +17,7 @@ from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row, say
 from torture.patience import HANG_SECONDS
 from torture.programs import Server, wait_until
-from torture.replicated import Site, await_more
+from torture.replicated import Site
 
 NAME: Final = "stale-worker"
 CONTROL: Final = "control-unfenced-worker"
@@ -80,7 +80,7 @@ def _begin(site: Site, drill: str, place: Place, worker_module: str) -> tuple[li
 def _one_round(site: Site, servers: Sequence[Server], cast: Cast, seconds: float, *, fenced: bool) -> None:
     """The first of `servers` is the owner at the beginning, the second one at the end."""
     stale, owner = servers[0].worker, servers[1].worker
-    await_more(cast, _MORE)
+    cast.await_more(_MORE)
     stale.send_signal(signal.SIGSTOP)
     last = int(site.pair.primary.tell("SELECT coalesce(max(number), 0) FROM messageu_0.journal"))
     owner.start()

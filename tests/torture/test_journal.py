@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torture.journal import Journal, read_journal
+from torture.journal import Journal, count_lines, read_journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,3 +31,11 @@ def test_half_a_line_is_cut_off_before_the_next_is_written(tmp_path: Path) -> No
         assert journal.lines == ["one"]
         journal.write(["two"])
     assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_whole_lines_are_counted_by_how_they_begin(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    assert count_lines(path, "K ") == 0
+    path.write_bytes(b"K 1\nA K 2\nK 3\nKK 4\nA 5\nK 6")
+    assert count_lines(path, "K ") == 2
+    assert count_lines(path, "A ") == 2
