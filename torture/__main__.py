@@ -2,13 +2,15 @@
 [--store KIND] [--only DRILL ...]`.
 
 Owns: which drills run, in which order, how long. Promises: exit code 0 if every drill passed, 1 if
-one failed; the table goes to stdout, everything else to stderr.
+one failed; the table goes to stdout, everything else to stderr. Who asks it to end (SIGINT,
+SIGTERM) breaks the drill off that runs, and gets the table of those that came to their end.
 Exposure: the arguments of whoever runs it.
 """
 
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -44,8 +46,7 @@ from torture import (
     small_disk,
     stale_worker,
 )
-from torture.checker import Verdict
-from torture.drill import Drill, Place, Row, say
+from torture.drill import Drill, Place, Row, broken_off, say
 from torture.stores import EMBEDDED, KINDS, POSTGRESQL, PostgresStores, choose, chosen
 from torture.table import table
 
@@ -159,7 +160,7 @@ def perform(name: str, drill: Callable[[Place], Row], place: Place) -> Row:
         row = drill(place)
     except Exception as error:
         say(traceback.format_exc())
-        row = Row(name, 0, Verdict(), passed=False, note=f"broke off: {error}")
+        row = broken_off(name, str(error))
     say(f"  {name}: {'passed' if row.passed else 'FAILED'} after {time.monotonic() - began:.0f} s")
     return row
 
@@ -169,10 +170,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse(arguments)
     folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="messageu-torture-"))
     place = Place(folder, settings.seed, settings.minutes / FULL_MINUTES, settings.quick, settings.rounds)
+    rows: list[Row] = []
+    wanted = [name for name in DRILLS if name in (settings.only or DRILLS)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with PostgresStores() if settings.store == POSTGRESQL else nullcontext(chosen()) as stores:
             choose(stores)
-            rows = [perform(name, drill, place) for name, drill in DRILLS.items() if name in (settings.only or DRILLS)]
+            for name in wanted:
+                rows.append(perform(name, DRILLS[name], place))  # noqa: PERF401 - those before one that breaks off count
+    except KeyboardInterrupt:
+        rows += [broken_off(name, "somebody ended it") for name in wanted[len(rows) : len(rows) + 1]]
     finally:
         if settings.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -184,14 +191,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _as_json(row: Row) -> dict[str, object]:
     verdict = row.verdict
-    return {
-        "drill": row.drill,
+    numbers = {
         "kills": row.kills,
         "acknowledged": verdict.acknowledged,
         "lost": len(verdict.lost),
         "duplicated": len(verdict.duplicated),
         "unexpected": len(verdict.unexpected),
         "out of order": len(verdict.out_of_order),
+    }
+    return {
+        "drill": row.drill,
+        **{name: number if row.counted else None for name, number in numbers.items()},
         "passed": row.passed,
         "note": row.note,
     }

@@ -157,12 +157,13 @@ def received_in(journal: Path) -> list[DrillMessage]:
     return [DrillMessage("damaged", "damaged", 0) if line == "damaged" else parse_line(line) for line in lines]
 
 
-def judge_journals(senders: Sequence[Path], receivers: Mapping[str, Path]) -> Verdict:
+def judge_journals(senders: Sequence[Path], receivers: Mapping[str, Path], *, drained: bool = True) -> Verdict:
     """The checker over all journals of a drill."""
     # In this order: a journal may still grow, and attempts precede acknowledgements.
     got = {name: received_in(journal) for name, journal in receivers.items()}
     acknowledged = [message for journal in senders for message in acknowledged_in(journal)]
-    return judge([message for journal in senders for message in attempted_in(journal)], acknowledged, got)
+    attempted = [message for journal in senders for message in attempted_in(journal)]
+    return judge(attempted, acknowledged, got, drained=drained)
 
 
 class Actor:

@@ -1,7 +1,8 @@
 """A cast: a server with senders and receivers that use it while a drill disturbs them.
 
 Owns: the processes of a drill and their journals. Promises: a process that ended without being
-killed is noted as a problem; at the end everybody may finish, and the checker sees all journals.
+killed is noted as a problem; at the end everybody may finish, and the checker sees all journals. Of
+a drill that breaks off before that it is said what is certain, and that the rest is not counted.
 Exposure: none.
 """
 
@@ -41,6 +42,10 @@ class Cast:
         self.sent: list[Path] = []
         self.received: dict[str, Path] = {}
         self.problems: list[str] = []
+        self._started = False
+        self._finished = False
+        """Whether everybody had nothing left to do."""
+        self._judged = False
         self.stop_sending, self.stop_receiving = folder / "stop-sending", folder / "stop-receiving"
 
     def journal(self, name: str) -> Path:
@@ -59,6 +64,7 @@ class Cast:
 
     def start(self) -> None:
         """Everybody begins."""
+        self._started = True
         for actor in (*self.senders, *self.receivers):
             actor.start()
 
@@ -94,27 +100,39 @@ class Cast:
         their mailboxes.
         """
         self.server.start()
+        problems = len(self.problems)
         for flag, actors in ((self.stop_sending, self.senders), (self.stop_receiving, self.receivers)):
             flag.touch()
             for actor in actors:
                 if not actor.ended_well(HANG_SECONDS):
                     self.problems.append(f"a client did not finish: {actor.process.exitcode}")
                     actor.kill()
+        self._finished = len(self.problems) == problems
 
     def row(self, drill: str, kills: int, note: str) -> Row:
         """What the checker says, and what else went wrong."""
-        verdict = judge_journals(self.sent, self.received)
+        self._judged = True
+        verdict = judge_journals(self.sent, self.received, drained=self._finished)
+        unknown = f"{len(verdict.not_fetched)} not fetched when it ended, and not counted" if not self._finished else ""
         for problem in (*self.problems, examples(verdict)):
             if problem:
                 say(f"  {drill}: {problem}")
-        passed = verdict.spotless and not self.problems and verdict.acknowledged > 0
-        return Row(drill, kills, verdict, passed, "; ".join([note, *self.problems[:2]]))
+        passed = verdict.spotless and self._finished and not self.problems and verdict.acknowledged > 0
+        return Row(
+            drill, kills, verdict, passed, "; ".join(part for part in (note, unknown, *self.problems[:2]) if part)
+        )
 
     def end(self) -> None:
         """End all processes, whatever their state."""
         for actor in (*self.senders, *self.receivers):
             actor.kill()
         self.server.end()
+        if self._started and not self._judged:
+            verdict = judge_journals(self.sent, self.received, drained=False)
+            say(
+                f"  broken off before everything was fetched, and not counted: of {verdict.acknowledged:,} "
+                f"acknowledged {len(verdict.not_fetched):,} are not fetched yet. {examples(verdict)}".rstrip()
+            )
 
 
 def extension_cast(place: Place, drill: str, server: Server | None = None, other_ports: Sequence[int] = ()) -> Cast:

@@ -18,7 +18,7 @@ _EXAMPLES = 5
 
 class Row(NamedTuple):
     """One line of the table. `kills`: processes that died by SIGKILL. `note` says what
-    the numbers don't.
+    the numbers don't. `counted`: whether there are numbers.
     """
 
     drill: str
@@ -26,6 +26,7 @@ class Row(NamedTuple):
     verdict: Verdict
     passed: bool
     note: str = ""
+    counted: bool = True
 
 
 class Place(NamedTuple):
@@ -56,6 +57,11 @@ class Place(NamedTuple):
         folder = self.folder / drill
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def broken_off(drill: str, why: str) -> Row:
+    """The row of a drill that did not come to its end: what was lost is not known."""
+    return Row(drill, 0, Verdict(), passed=False, note=f"broke off, and is not counted: {why}", counted=False)
 
 
 def must_lose(row: Row) -> Row:

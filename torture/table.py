@@ -1,7 +1,7 @@
 """The table at the end of a run.
 
 Owns: its columns. Promises: every drill that ran is in it, the failed ones say so, and the sums are
-those of the rows.
+those of the rows. One that broke off has no numbers, which would read as if it had lost nothing.
 Exposure: none.
 """
 
@@ -16,13 +16,9 @@ def cells(row: Row) -> tuple[str, ...]:
     """One row as text."""
     verdict = row.verdict
     wrongs = (verdict.lost, verdict.duplicated, verdict.unexpected, verdict.out_of_order)
-    return (
-        row.drill,
-        f"{row.kills:,}",
-        f"{verdict.acknowledged:,}",
-        *(f"{len(messages):,}" for messages in wrongs),
-        "passed" if row.passed else "FAILED",
-    )
+    numbers = (row.kills, verdict.acknowledged, *map(len, wrongs))
+    shown = [f"{number:,}" if row.counted else "-" for number in numbers]
+    return (row.drill, *shown, "passed" if row.passed else "FAILED")
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -81,9 +81,22 @@ def test_an_acknowledgement_of_what_nobody_attempted_is_the_drills_own_mistake()
         judge([], [ONE], {})
 
 
+def test_what_may_wait_when_a_drill_breaks_off_is_not_counted_as_lost() -> None:
+    verdict = judge(ALL, ALL, {"bob": [ONE, OTHER], "dave": []}, drained=False)
+    assert sorted(verdict.not_fetched) == [TWO, THREE, ELSEWHERE]
+    assert verdict.lost == []
+    assert judge(ALL, ALL, {"bob": [ONE, OTHER], "dave": []}).not_fetched == []
+
+
+def test_what_is_missing_before_a_later_message_is_lost_even_where_a_drill_broke_off() -> None:
+    verdict = judge(ALL, ALL, {"bob": [ONE, THREE]}, drained=False)
+    assert verdict.lost == [TWO]
+    assert sorted(verdict.not_fetched) == [ELSEWHERE, OTHER]
+
+
 def test_verdicts_add_up() -> None:
     together = judge([ONE], [ONE], {}).combined(judge([TWO], [TWO], {"bob": [TWO, TWO, THREE]}))
-    assert together == Verdict(2, 2, 3, [ONE], [TWO], [THREE], [])
+    assert together == Verdict(2, 2, 3, [ONE], [TWO], [THREE], [], [])
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, 100_000])
