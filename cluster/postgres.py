@@ -255,9 +255,13 @@ class Node:
 
     def suspend(self, kind: str) -> list[psutil.Process]:
         """Stop (SIGSTOP) its processes of a kind, such as `walsender`; which ones."""
-        found = [one for one in self._processes() if any(kind in word for word in one.cmdline())]
-        for one in found:
-            one.suspend()
+        found: list[psutil.Process] = []
+        for one in self._processes():
+            # Those of connections come and go.
+            with suppress(psutil.NoSuchProcess):
+                if any(kind in word for word in one.cmdline()):
+                    one.suspend()
+                    found.append(one)
         return found
 
     def url(self, database: str = DATABASE) -> str:
@@ -371,6 +375,9 @@ class Pair:
         self.primary.configure(synchronous_standby_names=self.standby.name)
         self.primary.reload()
         wait_for(lambda: self.state() == "sync", "commits to wait for the standby")
+        # The server says so when the standby may be waited for. Whether a commit waits says another
+        # process of it, which looks at its settings before a checkpoint at the latest.
+        self.primary.tell("CHECKPOINT")
 
     def state(self) -> str:
         """`sync` where commits wait for the standby, `async` where it only follows, else empty."""

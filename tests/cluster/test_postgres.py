@@ -3,13 +3,14 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cluster.postgres import Address, Node, Pair, PostgresFailed, programs
+from cluster.postgres import Address, Node, Pair, PostgresFailed, programs, wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,6 +69,37 @@ def test_a_commit_goes_on_where_the_standby_is_given_up(pair: Pair) -> None:
     pair.primary.tell(f"{WAITING} CREATE TABLE t (a bigint)")
     pair.follow()
     assert pair.standby.tell("SELECT count(*) FROM t") == "0"
+
+
+def test_a_standby_is_there_when_commits_wait_for_it(pair: Pair) -> None:
+    pair.primary.kill()
+    pair.promote()
+    pair.primary.tell("CREATE TABLE t (a bigint)")
+    pair.primary.tell("CHECKPOINT")
+    [checkpointer] = pair.primary.suspend("checkpointer")
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE query = 'CHECKPOINT' AND wait_event IS NOT NULL"
+    found: list[str] = []
+
+    def look() -> None:
+        stopped: list[psutil.Process] = []
+        try:
+            wait_for(lambda: pair.primary.tell(waits) == "1", "whoever asks whether commits wait")
+            found.append(pair.state())
+            stopped = pair.primary.suspend("walsender")
+            pair.primary.tell(f"{WAITING} INSERT INTO t VALUES (1)")
+            found.append("a commit that waited for nobody" if stopped else "nobody to wait for")
+        finally:
+            for process in (*stopped, checkpointer):
+                process.resume()
+
+    # A server ends with the thread that started it: so this one looks from beside.
+    looking = threading.Thread(target=look)
+    looking.start()
+    pair.follow()
+    looking.join()
+    assert found == ["sync", "a commit that waited for nobody"], "the server says so too early"
+    pair.primary.tell(f"{WAITING} INSERT INTO t VALUES (2)")
+    assert pair.standby.tell("SELECT count(*) FROM t") == "2"
 
 
 def test_nothing_runs_as_root_or_is_open_to_others(pair: Pair, folder: Path) -> None:
