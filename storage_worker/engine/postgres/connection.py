@@ -16,7 +16,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import conninfo, pq
@@ -47,6 +47,9 @@ _LONGEST_PAUSE: Final = "10s"
 taking over."""
 _ALWAYS: Final = {"client_encoding": "UTF8", "application_name": "messageu-storage-worker"}
 
+_WAITING: Final = ("on", "remote_apply")
+"""Values of synchronous_commit with which a commit waits for disks."""
+
 _DISK_FULL: Final = "53100"
 _WARNING: Final = "01000"
 
@@ -73,29 +76,53 @@ def _parts(url: str) -> dict[str, Any]:
         raise StoreUnusable("--store is no connection string that PostgreSQL's library can read") from error
 
 
-_answered: Final[dict[str, tuple[bytes, bytes]]] = {}
-"""Which of several hosts took the last connection of this process, by connection string: each one
+class ServerAddress(NamedTuple):
+    """Which server it is: `address` is a number, empty for a socket in a folder."""
+
+    host: str
+    address: str
+    port: str
+
+    def alone(self, parts: dict[str, Any]) -> dict[str, Any]:
+        """A connection string that leads to no other one."""
+        others = {name: value for name, value in parts.items() if name != "hostaddr"}
+        return {**others, "host": self.host, "port": self.port, **({"hostaddr": self.address} if self.address else {})}
+
+    def first(self, parts: dict[str, Any]) -> dict[str, Any]:
+        """The same with this one in front, if it is one of several."""
+        hosts = str(parts.get("host", "")).split(",")
+        ports = str(parts.get("port", "")).split(",")
+        if len(ports) == 1:
+            ports *= len(hosts)
+        if len(hosts) == 1 or len(ports) != len(hosts) or "hostaddr" in parts:
+            return parts
+
+        def is_other(place: tuple[str, str]) -> bool:
+            host, port = place
+            # One that is left out is the usual one.
+            return host != self.host or port not in {self.port, ""}
+
+        places = sorted(zip(hosts, ports, strict=True), key=is_other)
+        return {**parts, "host": ",".join(host for host, _ in places), "port": ",".join(port for _, port in places)}
+
+
+_answered: Final[dict[str, ServerAddress]] = {}
+"""Which of several servers took the last connection of this process, by connection string: each one
 that is asked in vain costs the time-out once more."""
 
 
-def _in_order(parts: dict[str, Any], first: tuple[bytes, bytes] | None) -> dict[str, Any]:
-    """The same with that host in front, if it is one of several."""
-    hosts = str(parts.get("host", "")).split(",")
-    ports = str(parts.get("port", "")).split(",")
-    if first is None or len(hosts) == 1 or len(ports) != len(hosts) or "hostaddr" in parts:
-        return parts
-    wanted = first[0].decode(), first[1].decode()
-    places = sorted(zip(hosts, ports, strict=True), key=lambda place: place != wanted)
-    return {**parts, "host": ",".join(host for host, _ in places), "port": ",".join(port for _, port in places)}
-
-
 class Connection:
-    """An open connection whose statements see the tables of `schema` alone. Raises `StoreFailed`
-    where the server can't be reached, and `StoreUnusable`.
+    """An open connection whose statements see the tables of `schema` alone. `at`: the server that
+    it has to be, of those that `url` names. Raises `StoreFailed` where the server can't be reached,
+    and `StoreUnusable`.
     """
 
-    def __init__(self, url: str, schema: str) -> None:
-        parts = _in_order({**_DEFAULTS, **_parts(url), **_ALWAYS}, _answered.get(url))
+    def __init__(self, url: str, schema: str, at: ServerAddress | None = None) -> None:
+        parts = {**_DEFAULTS, **_parts(url), **_ALWAYS}
+        if at is not None:
+            parts = at.alone(parts)
+        elif url in _answered:
+            parts = _answered[url].first(parts)
         self._prepared: dict[str, bytes] = {}
         self._warning = ""
         self._inside = False
@@ -107,14 +134,18 @@ class Connection:
             told = " ".join(self._server.error_message.decode(errors="replace").split())
             self._server.finish()
             raise StoreFailed(f"{shown(url)} can't be reached: {told}")
-        _answered[url] = self._server.host, self._server.port
+        server = self._server
+        self.server = ServerAddress(server.host.decode(), server.hostaddr.decode(), server.port.decode())
+        _answered[url] = self.server
         self._server.notice_handler = self._noticed
         self.rows("SELECT set_config('search_path', $1, false)", schema)
         self.rows("SELECT set_config('default_transaction_isolation', 'read committed', false)")
         self.rows("SELECT set_config('idle_in_transaction_session_timeout', $1, false)", _LONGEST_PAUSE)
         # What is acknowledged has to be on disk, here and where the operator wants it besides.
-        if self.setting("synchronous_commit") not in {"on", "remote_apply"}:
-            self.rows("SELECT set_config('synchronous_commit', 'on', false)")
+        # Said even where it is so, for this session would follow a setting that is changed later.
+        found = self.setting("synchronous_commit")
+        wanted = found if found in _WAITING else _WAITING[0]
+        self.rows("SELECT set_config('synchronous_commit', $1, false)", wanted)
 
     def let_transactions_wait(self) -> None:
         """The transactions of this connection may stay open without a statement for long."""

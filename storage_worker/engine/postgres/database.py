@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
-from storage_worker.engine.errors import StoreSuperseded
+from storage_worker.engine.errors import StoreFailed, StoreSuperseded
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.connection import Connection, Parameter, Row
 
@@ -113,6 +113,19 @@ class Database:
     def close(self) -> None:
         """Let go of the server."""
         self._connection.close()
+
+
+def beside(connection: Connection, epoch: int) -> Database:
+    """The tables over one more connection of the worker that has this epoch. Raises
+    `StoreSuperseded` where another worker has the shard meanwhile, and `StoreFailed` where this is
+    another server than the one of the takeover: what lies between may have sent it there.
+    """
+    [(found,)] = connection.rows(statements.EPOCH)
+    if found > epoch:
+        raise _superseded()
+    if found < epoch:
+        raise StoreFailed("PostgreSQL: a second connection came to a server that does not know of the takeover")
+    return Database(connection, epoch)
 
 
 def _superseded() -> StoreSuperseded:

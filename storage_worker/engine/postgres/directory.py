@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from storage_worker.engine.errors import DirectoryUnreachable, StorageError, StoreUnusable
 from storage_worker.engine.postgres import statements
-from storage_worker.engine.postgres.connection import Connection, Parameter, Row
+from storage_worker.engine.postgres.connection import Connection, Parameter, Row, ServerAddress
 from storage_worker.engine.postgres.schema import Place, check_version
 
 log = logging.getLogger("storage_worker")
@@ -38,12 +38,12 @@ class State(NamedTuple):
     changes: int
 
 
-def connect(url: str, shards: int) -> Connection:
-    """A connection to the directory of so many shards. Raises `StoreUnusable` where there is none,
-    and `StoreFailed`.
+def connect(url: str, shards: int, at: ServerAddress | None = None) -> Connection:
+    """A connection to the directory of so many shards. Raises as `Connection`, and `StoreUnusable`
+    where there is none.
     """
     place = Place(NUMBER, shards)
-    connection = Connection(url, place.schema)
+    connection = Connection(url, place.schema, at)
     try:
         check_version(connection, place)
     except BaseException:

@@ -12,6 +12,7 @@ from typing import Final
 # --- who has the shard
 
 TAKE_OVER: Final = "UPDATE owner SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch"
+EPOCH: Final = "SELECT epoch FROM owner WHERE id = 1"
 HOLD: Final = "SELECT 1::bigint FROM owner WHERE epoch = $1 FOR SHARE"
 COUNT_START: Final = "UPDATE store SET starts = starts + 1 WHERE id = 1 RETURNING server_id, generation, starts"
 VERSION: Final = "SELECT version, shard, shards FROM store WHERE id = 1"

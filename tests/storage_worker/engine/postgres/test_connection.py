@@ -8,10 +8,11 @@ import pytest
 
 from storage_worker.engine.errors import StoreFailed, StoreFull, StoreUnusable
 from tests.postgres import PostgresServer
+from torture.programs import wait_until
 
 pytest.importorskip("psycopg", reason="an extra")
 
-from storage_worker.engine.postgres.connection import Connection, shown
+from storage_worker.engine.postgres.connection import Connection, ServerAddress, shown
 
 
 @pytest.fixture
@@ -138,6 +139,22 @@ class TestErrors:
         finally:
             postgres.tell("ALTER DATABASE mail RESET synchronous_commit")
 
+    def test_they_are_waited_for_where_the_server_changes_its_mind(self, postgres: PostgresServer, url: str) -> None:
+        connection = Connection(url, "public")
+        # The second setting shows that the session took both up.
+        changed = {"synchronous_commit": "off", "work_mem": "7MB"}
+        try:
+            for name, value in changed.items():
+                postgres.tell(f"ALTER SYSTEM SET {name} = '{value}'")
+            postgres.tell("SELECT pg_reload_conf()")
+            wait_until(lambda: connection.setting("work_mem") == "7MB", "the settings")
+            assert connection.setting("synchronous_commit") == "on"
+        finally:
+            connection.close()
+            for name in changed:
+                postgres.tell(f"ALTER SYSTEM RESET {name}")
+            postgres.tell("SELECT pg_reload_conf()")
+
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[PostgresServer]:
@@ -180,15 +197,48 @@ def test_a_transaction_that_nobody_goes_on_with_ends(connection: Connection) -> 
     assert connection.setting("idle_in_transaction_session_timeout") == "10s"
 
 
-def test_of_several_hosts_the_one_that_answered_is_asked_first(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("ports", ["&port=5432,5432", "&port=5432", ""])
+def test_of_several_hosts_the_one_that_answered_is_asked_first(postgres: PostgresServer, ports: str) -> None:
     with socket.socket(socket.AF_UNIX) as silent, tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
         # It takes a connection, and says nothing: as a machine that stands still.
         silent.bind(f"{folder}/.s.PGSQL.5432")
         silent.listen()
         silent.setblocking(False)
-        url = f"postgresql://postgres@/postgres?host={folder},{postgres.folder}&port=5432,5432"
+        url = f"postgresql://postgres@/postgres?host={folder},{postgres.folder}{ports}"
         Connection(url, "public").close()
         silent.accept()[0].close()
         Connection(url, "public").close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+class TestOneServer:
+    """Where several servers take writes, as when a primary was cut off and lives."""
+
+    @pytest.fixture
+    def both(self, postgres: PostgresServer, alone: PostgresServer) -> str:
+        return f"postgresql://postgres@/postgres?host={postgres.folder},{alone.folder}"
+
+    def test_one_is_asked_and_no_other(self, both: str, alone: PostgresServer) -> None:
+        first = Connection(alone.url(), "public")
+        second = Connection(both, "public", first.server)
+        assert second.server == first.server
+        assert first.server.host == str(alone.folder)
+        first.close()
+        second.close()
+
+    def test_where_it_is_away_no_other_takes_its_place(self, both: str) -> None:
+        with PostgresServer() as third:
+            opened = Connection(third.url(), "public")
+            opened.close()
+            third.kill()
+            with pytest.raises(StoreFailed, match="can't be reached"):
+                Connection(both, "public", opened.server)
+
+    def test_an_address_of_a_network_is_kept_with_its_name(self) -> None:
+        server = ServerAddress("db1.example.org", "192.0.2.1", "5433")
+        parts = {"host": "db1.example.org,db2", "hostaddr": "192.0.2.9,192.0.2.2", "port": "5433,5432", "user": "u"}
+        alone = {"host": "db1.example.org", "hostaddr": "192.0.2.1", "port": "5433", "user": "u"}
+        assert server.alone(parts) == alone
+        assert server.alone({"user": "u"}) == alone
+        assert server.first(parts) == parts

@@ -1,14 +1,31 @@
 """Who has the shard: a takeover, and a worker that was superseded and does not know it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from common.storage_protocol.frames import Batch
-from common.storage_protocol.operations import Fetch, Fetched, Operation, Register, StoreMessage
+from common.storage_protocol.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Fetch,
+    Fetched,
+    Operation,
+    Register,
+    Stored,
+    StoreMessage,
+)
 from storage_worker.engine.errors import StoreFailed, StoreSuperseded
+from storage_worker.engine.values import MailboxStats
 from tests.postgres import PostgresServer
 from tests.storage_worker.worker_under_test import KEY, Gateway, PostgresWorker, pieces
+
+pytest.importorskip("psycopg", reason="an extra")
+
+from storage_worker.engine.postgres import opening
+from storage_worker.engine.postgres.connection import Connection
+from storage_worker.engine.postgres.database import Opened, beside, take_over
 
 END = 2**63 - 1
 OpenWorker = Callable[..., PostgresWorker]
@@ -114,6 +131,52 @@ class TestTakeover:
             with pytest.raises(StoreFailed, match="committed with a warning"):
                 PostgresWorker(url)
             thread.join()
+
+
+class TestTwoPrimaries:
+    """A primary that was cut off takes itself for one, and can be reached again; the store went on
+    at another server.
+    """
+
+    @pytest.fixture
+    def old(self) -> Iterator[PostgresServer]:
+        with PostgresServer() as server:
+            worker = PostgresWorker(server.empty_database())
+            worker.kill()
+            yield server
+
+    def test_all_of_a_worker_goes_where_its_takeover_went(
+        self, monkeypatch: pytest.MonkeyPatch, old: PostgresServer
+    ) -> None:
+        with PostgresServer() as new:
+            url = new.empty_database()
+            gateway = Gateway(PostgresWorker(url))
+            [alice] = gateway.register("alice")
+            gateway.ask(BeginUpload(1, alice, False, alice, 3, 2**20), Chunk(1, bytes(2**20)))
+            assert isinstance(gateway.one(CommitUpload(1)), Stored)
+            gateway.worker.kill()
+            socket = new.folder / ".s.PGSQL.5432"
+
+            def take_over_and_be_away(connection: Connection) -> Opened:
+                opened = take_over(connection)
+                socket.rename(socket.with_name("away"))
+                return opened
+
+            monkeypatch.setattr(opening, "take_over", take_over_and_be_away)
+            with pytest.raises(StoreFailed, match="can't be reached"):
+                PostgresWorker(f"postgresql://postgres@/mail?host={new.folder},{old.folder}")
+            monkeypatch.undo()
+            socket.with_name("away").rename(socket)
+            later = PostgresWorker(url)
+            assert later.engine.load() == (1, MailboxStats(1, 2**20)), "a large message is not taken for lost"
+            later.kill()
+
+    def test_a_server_that_does_not_know_of_the_takeover_is_none(self, open_worker: OpenWorker) -> None:
+        worker = open_worker()
+        with pytest.raises(StoreFailed, match="does not know of the takeover"):
+            beside(worker.beside, 2)
+        with pytest.raises(StoreSuperseded):
+            beside(worker.beside, 0)
 
 
 class TestLostConnection:
