@@ -360,6 +360,27 @@ def test_what_can_not_be_a_move(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_several_parts_none_is_moved(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], backwards: bool
+) -> None:
+    for number in (0, 1):
+        assert admin.main(["store", "create", "--store", url, "--shard", f"{number}/2"]) == 0
+    worker = SqliteWorker(tmp_path, seed=1)
+    Gateway(worker).register("alice")
+    worker.close()
+    target = tmp_path / "back"
+    ends = [url, str(target)] if backwards else [str(tmp_path), url]
+    capsys.readouterr()
+    assert admin.main(["move", *ends]) == 78
+    assert (
+        "is shard 0 of 2, not 0 of 1" if backwards else "has a store in the schema messageu_0"
+    ) in capsys.readouterr().err
+    assert not target.exists()
+    for number in (0, 1):
+        PostgresWorker(url, shard=(number, 2)).close()
+
+
 def test_there_has_to_be_a_source(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert admin.main(["move", str(tmp_path / "nothing"), url]) == 78
     assert "there is no store in" in capsys.readouterr().err

@@ -12,6 +12,7 @@ Source: docs/decisions/0024-shards.md.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from common.storage_protocol.operations import UserEntry
@@ -51,7 +52,7 @@ class RemoteUsers:
         """What the journal alone has."""
         self._taken: dict[int, int] = {}
         self._unreported: dict[int, int] = {}
-        """What the directory was not told yet, of what the journal does not have any more."""
+        """What the directory was not told yet, of what the journal will not have any more."""
         self._leaving: dict[int, bytes] = {}
         self._gone: list[int] = []
         """Deleted users of whom nothing is left here, until the directory knows it."""
@@ -93,8 +94,13 @@ class RemoteUsers:
     has_shared_news = False
 
     def taken(self, _now_ms: int) -> Callable[[Database], None]:
-        """See `commit_log.TakenPart`. The directory is told when the transaction is committed."""
+        """See `commit_log.TakenPart`. The directory is told now: once the journal has it no more, a
+        kill would leave nobody who knows it. Where it can't be reached, it is told later.
+        """
         self._taken = dict(self._seen)
+        self._unreported.update(self._taken)
+        with suppress(DirectoryUnreachable):
+            self._report()
         return lambda _database: None
 
     def publish(self) -> None:
@@ -102,7 +108,6 @@ class RemoteUsers:
 
     def written(self) -> None:
         """See `commit_log.TakenPart`."""
-        self._unreported.update(self._taken)
         drop_written(self._seen, self._taken)
 
     # --- what others do

@@ -1,13 +1,16 @@
 """The users as a shard beside the directory knows them: two workers, of shards 0 and 1 of 2."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from common.storage_protocol.administration import GetTotals, Totals
 from common.storage_protocol.frames import MailArrived
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     BeginUpload,
+    Chunk,
     ClaimKey,
     CommitUpload,
     DeleteAccount,
@@ -27,6 +30,7 @@ from common.storage_protocol.operations import (
     Pulled,
     Release,
     SetBlock,
+    Settle,
     Stored,
     StoreMessage,
     StoreMessages,
@@ -35,6 +39,10 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.errors import StoreFailed
+from storage_worker.engine.values import ExpiryState, MailboxStats
+from storage_worker.rules.accounts import AccountSettings
+from storage_worker.rules.admission import Limits
+from storage_worker.rules.inactivity import HOUR_MS, LONGEST_STEP_MS
 from storage_worker.server.own_turn import own_turn
 from tests.storage_worker.worker_under_test import KEY, Gateway, PostgresWorker, pieces
 
@@ -50,9 +58,12 @@ Open = Callable[..., PostgresWorker]
 class Two:
     """The directory, the shard beside it, and a gateway at each."""
 
-    def __init__(self, open_worker: Open) -> None:
-        self.open = open_worker
-        self.workers = [open_worker(shard=(number, 2)) for number in (0, 1)]
+    def __init__(self, open_worker: Open, **settings: Any) -> None:
+        def open_(number: int) -> PostgresWorker:
+            return open_worker(shard=(number, 2), **settings)
+
+        self.open = open_
+        self.workers = [open_(number) for number in (0, 1)]
         self.gateways = [Gateway(worker) for worker in self.workers]
 
     @property
@@ -66,7 +77,7 @@ class Two:
     def restart(self, number: int) -> None:
         """Kill a worker, and open the next one."""
         self.workers[number].kill()
-        self.workers[number] = self.open(shard=(number, 2))
+        self.workers[number] = self.open(number)
         self.gateways[number] = Gateway(self.workers[number])
 
     def pass_time(self, milliseconds: int) -> None:
@@ -243,12 +254,196 @@ def test_the_directory_hears_who_was_seen(two: Two) -> None:
     assert two.workers[0].beside.rows("SELECT id, seen FROM account ORDER BY id") == [(1, 30), (2, 0)]
 
 
+def test_the_directory_hears_it_although_the_worker_is_killed(two: Two) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    for worker in two.workers:
+        worker.now_ms = 30 * DAY_MS
+    two.beside.store(alice, bob, b"one")
+    # From now on the journal does not have it.
+    two.workers[1].engine.log.flush(two.workers[1].now_ms)
+    assert two.workers[1].beside.rows("SELECT count(*) FROM journal") == [(0,)]
+    two.workers[1].kill()
+    assert two.workers[0].beside.rows("SELECT id, seen FROM account ORDER BY id") == [(1, 30), (2, 0)]
+
+
+def test_who_was_seen_beside_the_directory_is_not_deleted_as_inactive(open_worker: Open) -> None:
+    two = Two(open_worker, accounts=AccountSettings(inactive_days=1), now_ms=0)
+    alice, bob, carol = two.directory.register("alice", "bob", "carol")
+    two.beside.store(alice, carol, b"for somebody who never comes")
+
+    def run(hours: int) -> None:
+        for _ in range(hours * HOUR_MS // LONGEST_STEP_MS):
+            two.pass_time(LONGEST_STEP_MS)
+
+    for _ in range(2):
+        run(24)
+        assert isinstance(two.beside.one(Pull(1, bob, False, 100, 25, 100)), Pulled)
+        assert two.beside.one(Release(1)) == Done()
+    run(12)
+    for _ in range(5):
+        two.pass_time(LOOK_EVERY_MS)
+    assert two.workers[0].beside.rows("SELECT name FROM account ORDER BY id") == [("bob",)]
+    assert two.beside.refused(Pull(1, carol, False, 100, 25, 100)) is Reason.REQUESTER_UNKNOWN
+    assert two.beside.refused(StoreMessage(bob, False, carol, 3, b"late")) is Reason.RECIPIENT_UNKNOWN
+    assert two.workers[1].engine.load()[1] == MailboxStats(0, 0)
+
+
+@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_worker_that_is_restarted_amid_a_proof_lets_nobody_in_without_one(two: Two, step: int, number: int) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    two.beside.store(alice, bob, b"for bob")
+    # The shard knows the user as one who needs no proof.
+    assert isinstance(two.beside.one(Pull(1, bob, False, 1000, 25, 1000)), Pulled)
+
+    def reached(here: int) -> None:
+        if here == step:
+            two.restart(number)
+
+    reached(0)
+    outcome = two.directory.one(MarkAuthenticated(bob))
+    reached(1)
+    if number == step == 1:
+        # It asks the directory, before anybody told it anything.
+        assert two.beside.refused(Pull(2, bob, False, 1000, 25, 1000)) is Reason.PROOF_NEEDED
+    assert outcome == TellOthers()
+    assert two.beside.one(Forget(bob)) == Done()
+    reached(2)
+    assert two.beside.refused(Pull(3, bob, False, 1000, 25, 1000)) is Reason.PROOF_NEEDED
+    assert two.directory.one(MarkAuthenticated(bob, told=True)) == Done()
+    reached(3)
+    assert two.directory.one(MarkAuthenticated(bob)) == Done()
+    for gateway in two.gateways:
+        assert gateway.refused(Pull(4, bob, False, 1000, 25, 1000)) is Reason.PROOF_NEEDED
+    assert contents(two.beside.one(fetch(bob))) == [b"for bob"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_an_operator_changes_is_known_to_a_worker_that_is_restarted(two: Two, number: int) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    two.beside.store(alice, bob, b"one")
+    worker = two.workers[0]
+    own_turn(worker.engine, worker.rules, worker.now_ms, lambda: worker.rules.disable("alice", disabled=True))
+    two.restart(number)
+    two.pass_time(LOOK_EVERY_MS)
+    assert two.beside.refused(StoreMessage(alice, False, bob, 3, b"two")) is Reason.DISABLED
+
+
+def test_quotas_are_of_a_mailbox_wherever_it_lies(open_worker: Open) -> None:
+    two = Two(
+        open_worker, limits=Limits(mailbox_messages=10, mailbox_bytes=10_000, sender_share=100, uploads_of_user=1)
+    )
+    alice, bob, carol = two.directory.register("alice", "bob", "carol")
+    two.beside.store(alice, bob, *[b"x"] * 8)
+    assert two.beside.one(BeginUpload(1, alice, False, bob, 4, 9_000)) == UploadProgress(0)
+    assert two.beside.refused(BeginUpload(2, alice, False, bob, 4, 1)) is Reason.TOO_FAST
+    assert two.beside.store(carol, bob, b"x") == [9]
+    assert two.beside.refused(StoreMessage(carol, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
+    assert two.beside.one(Chunk(1, bytes(9_000))) == UploadProgress(9_000)
+    assert two.beside.one(CommitUpload(1)) == Stored(10)
+    two.restart(1)
+    assert two.beside.refused(StoreMessage(carol, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
+    # The mailbox of another shard is another one, and so is what one sender may upload there.
+    assert two.directory.store(alice, carol, b"x") == [1]
+    assert two.directory.one(BeginUpload(1, alice, False, carol, 4, 1)) == UploadProgress(0)
+    two.prove(bob)
+    assert len(contents(two.beside.one(Fetch(bob, True, 0, 2**20, 54, 2**20, False)))) == 10
+
+
+def test_mail_expires_with_its_own_worker(two: Two) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    for gateway in two.gateways:
+        gateway.store(alice, bob, b"old")
+    for worker in two.workers:
+        worker.engine.log.flush(worker.now_ms)
+        worker.now_ms += 3 * DAY_MS
+    for gateway in two.gateways:
+        gateway.store(alice, bob, b"new")
+    for worker in two.workers:
+        worker.engine.log.flush(worker.now_ms)
+        worker.now_ms += DAY_MS
+    worker = two.workers[1]
+    worker.rules.expiry.begin(2, worker.now_ms)
+    while worker.rules.expiry.goes_on:
+        worker.processor.maintain(worker.now_ms)
+    assert worker.rules.expiry.state == ExpiryState(False, 1, 3)
+    two.restart(1)
+    assert [contents(gateway.one(fetch(bob))) for gateway in two.gateways] == [[b"old", b"new"], [b"new"]]
+
+
+def test_a_token_is_of_a_sender_and_a_shard(two: Two) -> None:
+    alice, bob, carol = two.directory.register("alice", "bob", "carol")
+    to_bob = StoreMessage(alice, True, bob, 3, b"for bob", b"t" * 16)
+    to_carol = StoreMessage(alice, True, carol, 3, b"for carol", b"t" * 16)
+    two.beside.store(alice, bob, b"before")
+    assert two.beside.one(to_bob) == Stored(2)
+    assert two.directory.one(to_carol) == Stored(1)
+    for number in (0, 1):
+        two.restart(number)
+    assert two.beside.one(to_bob) == Stored(2)
+    assert two.directory.one(to_carol) == Stored(1)
+    for user in (bob, carol):
+        two.prove(user)
+    assert contents(two.beside.one(fetch(bob))) == [b"before", b"for bob"]
+    assert contents(two.directory.one(fetch(carol))) == [b"for carol"]
+
+
+def test_a_lease_ends_with_its_gateway_and_its_worker(two: Two) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    two.beside.store(alice, bob, b"one")
+
+    def count(number: int) -> int:
+        pulled = two.beside.one(Pull(number, bob, False, 1000, 25, 1000))
+        assert isinstance(pulled, Pulled)
+        return pulled.count
+
+    assert [count(1), count(2)] == [1, 0]
+    two.gateways[1] = Gateway(two.workers[1])
+    assert [count(1), count(2)] == [1, 0]
+    # The directory's worker knows of no lease of another shard.
+    two.restart(0)
+    assert count(3) == 0
+    two.restart(1)
+    assert count(1) == 1
+    assert two.beside.one(Settle(1, bob, False, 1, 1)) == Done()
+    assert count(2) == 0
+    two.restart(1)
+    assert count(3) == 0
+
+
+def test_who_waits_for_mail_hears_of_it_from_the_worker_that_has_it(two: Two) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    two.prove(bob)
+    assert isinstance(two.beside.one(Fetch(bob, True, 0, 1000, 54, 1000, True)), Fetched)
+    two.beside.arrived.clear()
+    two.directory.store(alice, alice, b"elsewhere")
+    assert two.beside.arrived == two.directory.arrived == []
+    two.beside.store(alice, bob, b"here")
+    assert [bob in notice.recipients for notice in two.beside.arrived] == [True]
+
+
+def test_numbers_are_of_the_shard_and_users_of_the_directory(two: Two) -> None:
+    alice, bob = two.directory.register("alice", "bob")
+    two.directory.store(alice, alice, b"12345")
+    two.beside.store(alice, bob, b"123", b"45")
+
+    def totals(number: int) -> tuple[int, int, int, int]:
+        found = two.workers[number].administer(GetTotals())
+        assert isinstance(found, Totals)
+        return found.users, found.messages, found.content_bytes, found.accepted
+
+    assert totals(0) == (2, 1, 5, 1)
+    assert totals(1) == (0, 2, 5, 2)
+    two.restart(1)
+    assert totals(1) == (0, 2, 5, 2)
+
+
 def test_another_generation_ends_the_worker(two: Two) -> None:
     two.workers[0].beside.rows(statements.NEW_GENERATION, 5)
     with pytest.raises(StoreFailed, match="another generation"):
         two.pass_time(LOOK_EVERY_MS)
     two.workers[1].kill()
-    other = two.open(shard=(1, 2))
+    other = two.open(1)
     assert other.engine.identity.generation == two.workers[0].beside.rows(statements.DIRECTORY_STATE)[0][1]
     assert other.engine.identity[2:] == (1, 2)
 
