@@ -444,9 +444,12 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
 
 def _run_on_tables(settings: argparse.Namespace, folder: Path) -> int:
     now_ms = time.time_ns() // 1_000_000
+    shard_store: str | None = getattr(settings, "shard_store", None)
     if settings.store is not None:
-        with contextlib.closing(tables_in_postgres(settings.store)) as tables:
+        with contextlib.closing(tables_in_postgres(settings.store, shard_store)) as tables:
             return admin_accounts.run(settings, folder, tables, _say, now_ms, os.urandom)
+    if shard_store is not None:
+        raise SettingRejected("--shard-store is for a store in PostgreSQL, which --store names")
     with contextlib.closing(Database(folder / DATABASE_NAME, beside=True)) as database, database.reading():
         if settings.command != "unprove" and not database.is_current:
             raise SettingRejected(

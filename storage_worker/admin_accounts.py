@@ -74,6 +74,9 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     re_key.add_argument(
         "key_file", type=Path, metavar="KEYFILE", help="what `messageu account recover NAME` printed; or PEM, or DER"
     )
+    re_key.add_argument(
+        "--shard-store", metavar="URL", help="the database that has the user's part, if it is not that of --store"
+    )
 
 
 def run(

@@ -90,16 +90,17 @@ def run(settings: argparse.Namespace, say: Say) -> int:
         connection.close()
 
 
-def tables_in_postgres(store: str) -> "PostgresTables":
-    """What an operator's commands change in this database. Raises `SettingRejected` and
-    `StorageError`.
+def tables_in_postgres(store: str, shard_store: str | None = None) -> "PostgresTables":
+    """What an operator's commands change in this database, and in the one that has the shard of a
+    user. Raises `SettingRejected` and `StorageError`.
     """
-    place_of(store, None)
+    for one in (store, shard_store or store):
+        place_of(one, None)
     try:
         from storage_worker.engine.postgres.operators_tables import PostgresTables
     except ImportError as error:
         raise SettingRejected(f"--store needs the package psycopg ({error}): install messageu[postgres]") from error
-    return PostgresTables(store, time.sleep)
+    return PostgresTables(store, time.sleep, shard_store)
 
 
 def _server_id(settings: argparse.Namespace, place: "Place") -> bytes:

@@ -3,20 +3,23 @@ read where none answers.
 
 Owns: these transactions. Promises: as storage_worker.engine.interface says. Each one counts a
 change, for which a worker looks with the turns of each second. What the journal still has of a
-user's keys or proof would come on top of what is changed: so that waits until the worker has taken
-it in.
+user's proof would come on top of what is changed: so that waits until the worker has taken it in.
+The keys that a user has published are with the shard of that user, and go from there; what the
+journal has of them is not applied to what was removed.
 Exposure: an operator's connection string.
 
 The row `store` is changed first, as a flush does it: whoever has it finds no other row locked.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from hashlib import sha256
 
+from common.shards import DIRECTORY, shard_of
 from storage_worker.engine.errors import StoreFailed, StoreUnusable
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
-from storage_worker.engine.postgres.connection import Connection
+from storage_worker.engine.postgres.connection import Connection, shown
 from storage_worker.engine.postgres.database import Database
 from storage_worker.engine.postgres.mail_pages import MailPages
 from storage_worker.engine.postgres.published_keys import Keys
@@ -28,23 +31,25 @@ from storage_worker.engine.values import Account, Invitation, KeptName, MailboxS
 _WAIT_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
 _ACCOUNTS_AT_ONCE = 500
-_DIGEST_OF_NOTHING = bytes(32)
 _DIRECTORY = "messageu_0"
+"""The schema of shard 0."""
 
 
 class PostgresTables:
-    """An `OperatorsTables` over the directory of a store. `sleep` waits for seconds. Raises
+    """An `OperatorsTables` over the directory of a store. `sleep` waits for seconds; `shard_url`:
+    the database that has the shard of a user, if it is not that of the directory. Raises
     `StoreUnusable` and `StoreFailed`.
     """
 
-    def __init__(self, url: str, sleep: Callable[[float], object]) -> None:
+    def __init__(self, url: str, sleep: Callable[[float], object], shard_url: str | None = None) -> None:
         self._connection = Connection(url, _DIRECTORY)
         self._sleep = sleep
+        self._shard_url = shard_url or url
+        self._shards = 1
         try:
-            shards = 1
             for version in self._connection.rows(statements.VERSION) if self._is_there() else []:
-                shards = version[2]
-            check_version(self._connection, Place(0, shards))
+                self._shards = version[2]
+            check_version(self._connection, Place(DIRECTORY, self._shards))
         except BaseException:
             self._connection.close()
             raise
@@ -56,10 +61,11 @@ class PostgresTables:
         """Let go of the server."""
         self._connection.close()
 
+    @staticmethod
     @contextmanager
-    def _change(self) -> Generator[None]:
-        with self._connection.transaction():
-            self._connection.change(statements.COUNT_CHANGE)
+    def _change(connection: Connection) -> Generator[None]:
+        with connection.transaction():
+            connection.change(statements.COUNT_CHANGE)
             yield
 
     def _await_journal(self) -> None:
@@ -72,6 +78,26 @@ class PostgresTables:
         raise StoreUnusable(
             "the journal has what the tables lack, and no storage worker takes it in: start it, and try again"
         )
+
+    @contextmanager
+    def _shard_of(self, client_id: bytes) -> Generator[Connection]:
+        """The tables of a user's shard."""
+        place = Place(shard_of(client_id, self._shards), self._shards)
+        if place.number == DIRECTORY:
+            yield self._connection
+            return
+        with closing(Connection(self._shard_url, place.schema)) as connection:
+            try:
+                check_version(connection, place)
+            except StoreUnusable as error:
+                raise StoreUnusable(
+                    f"the user's keys are with shard {place.number} of {place.shards}: {error}. Where that is in "
+                    "another database, name it with --shard-store"
+                ) from error
+            [(server_id, *_state)] = connection.rows(statements.DIRECTORY_STATE)
+            if server_id != self._connection.rows(statements.DIRECTORY_STATE)[0][0]:
+                raise StoreUnusable(f"{shown(self._shard_url)} has the shard of another server than the directory")
+            yield connection
 
     def make_invitation(self, made: InvitationMade, now_ms: int) -> None:
         """Make one, and drop those whose time is over."""
@@ -91,7 +117,7 @@ class PostgresTables:
 
     def delete(self, name: str) -> bool:
         """Mark a user as deleted; whether there was one."""
-        with self._change():
+        with self._change(self._connection):
             return bool(self._connection.change(statements.MARK_NAME_DELETED, name))
 
     def kept_names(self) -> list[KeptName]:
@@ -100,7 +126,7 @@ class PostgresTables:
 
     def free(self, name: str) -> bool:
         """Let others register a deleted user's name; whether there was one."""
-        with self._change():
+        with self._change(self._connection):
             self._connection.change(statements.FORGET_LOOKS_OF_NAME, name)
             return bool(self._connection.change(statements.FREE_NAME, name))
 
@@ -111,22 +137,26 @@ class PostgresTables:
 
     def re_key(self, name: str, key: bytes, day: int) -> bool:
         """Give a user another public key; whether there is one."""
-        if self.is_leaving(name) is not False:
+        found = self._connection.rows(statements.FIND_NAME, name)
+        if not found:
             return False
-        self._await_journal()
-        with self._change():
-            known = self._connection.change(statements.RE_KEY, name, key, day)
-            if known:
-                # With these others would write to the home that is lost.
-                self._connection.change(statements.REMOVE_KEYS, name, _DIGEST_OF_NOTHING)
-        return bool(known)
+        [(client_id, _key, row)] = found
+        # With what is published others would write to the home that is lost. It goes first: a
+        # command that breaks off between leaves nobody who does that.
+        with self._shard_of(client_id) as shard, self._change(shard):
+            # It is the row of another digest then, which the journal's publications do not follow.
+            before = shard.rows(statements.KEY_DIGESTS, [row])
+            digest = sha256(before[0][1] if before else b"").digest()
+            shard.change(statements.REMOVE_KEYS, row, digest)
+        with self._change(self._connection):
+            return bool(self._connection.change(statements.RE_KEY, name, key, day))
 
     def unprove(self, name: str) -> bool:
         """Clear the mark that a user has authenticated; whether there is one."""
         if self.is_leaving(name) is not False:
             return False
         self._await_journal()
-        with self._change():
+        with self._change(self._connection):
             return bool(self._connection.change(statements.UNPROVE, name))
 
     # --- what is read where no worker answers

@@ -141,6 +141,7 @@ class RemoteUsers:
             raise StoreFailed("the directory has another generation of the store: the shard has to be opened again")
         if state.changes != self._state.changes:
             self._state = state
+            self._keys.look_again()
             self._forget_known()
         departed = [one for one in leaving.items() if one[0] not in self._leaving]
         for row, client_id in departed:

@@ -229,10 +229,14 @@ FIND_KEYS: Final = (
 )
 WRITE_KEYS: Final = (
     "INSERT INTO published_key (account, generation, digest, bundle, one_time) "
-    "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[]) "
+    "SELECT account, generation, digest, bundle, one_time "
+    "FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[]) "
+    "AS new(account, generation, digest, bundle, one_time, follows) WHERE follows = coalesce("
+    "(SELECT kept.digest FROM published_key AS kept WHERE kept.account = new.account), ''::bytea) "
     "ON CONFLICT (account) DO UPDATE SET generation = excluded.generation, digest = excluded.digest, "
     "bundle = excluded.bundle, one_time = excluded.one_time"
 )
+KEY_DIGESTS: Final = "SELECT account, digest FROM published_key WHERE account = ANY($1::bigint[])"
 KEY_STATES: Final = "SELECT account, bundle IS NOT NULL FROM published_key WHERE account = ANY($1::bigint[])"
 FORGET_KEYS: Final = "DELETE FROM published_key WHERE account = $1"
 KEYS_OF_ALL: Final = (
@@ -286,8 +290,9 @@ RE_KEY: Final = (
     "UPDATE account SET public_key = $2, seen = greatest(coalesce(seen, 0), $3::bigint) WHERE name = $1 AND NOT deleted"
 )
 REMOVE_KEYS: Final = (
-    "UPDATE published_key SET bundle = NULL, digest = $2, one_time = ''::bytea "
-    "WHERE account IN (SELECT id FROM account WHERE name = $1)"
+    "INSERT INTO published_key (account, generation, digest, bundle, one_time) VALUES ($1, 0, $2, NULL, ''::bytea) "
+    "ON CONFLICT (account) DO UPDATE SET generation = excluded.generation, digest = excluded.digest, "
+    "bundle = excluded.bundle, one_time = excluded.one_time"
 )
 UNPROVE: Final = "UPDATE account SET proven = false, told = false WHERE name = $1 AND NOT deleted"
 LAST_TURN: Final = "SELECT coalesce(max(number), 0) FROM journal"

@@ -251,6 +251,7 @@ class UserRegistry:
         if changes == self._changes:
             return []
         self._changes = changes
+        self._keys.look_again()
         leaving = [(row, client_id) for row, client_id in self._database.rows(statements.DELETED_IDS)]
         departed = [one for one in leaving if one[0] not in self._leaving]
         self._leaving = {row for row, _client_id in leaving}

@@ -25,7 +25,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.admin_accounts import re_key, unprove
-from storage_worker.engine.sqlite import published_keys
+from storage_worker.engine.paged import unwritten_keys
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.operators_tables import SqliteTables
 from storage_worker.engine.sqlite.store_identity import GenerationFile, new_generation
@@ -212,7 +212,7 @@ class TestPublishing:
     def test_many_changes_do_not_wait_in_memory(
         self, worker: SqliteWorker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(published_keys, "MOST_UNWRITTEN", 2)
+        monkeypatch.setattr(unwritten_keys, "MOST_UNWRITTEN", 2)
         alice, bob = two(gateway)
         worker.flush()
         flushes = worker.engine.log.flushes

@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.shards import shard_of
 from common.storage_protocol.administration import Obeyed, UsersChanged
 from common.storage_protocol.frames import MailArrived
 from common.storage_protocol.operations import (
+    ClaimKey,
+    Done,
     Fetch,
     Fetched,
+    Forget,
     GetProofKey,
+    GetPublicKey,
+    KeyClaimed,
     KeyFound,
+    KeysKept,
     MarkAuthenticated,
+    PublishKeys,
     Pull,
     Pulled,
     Register,
     Registered,
+    TellOthers,
 )
 from common.values import RefusalReason, Registration
 from gateway import certificate
@@ -35,6 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.postgres import PostgresServer
+
+KEYS = bytes(96) + bytes([1]) * 96
 LATER_MS = 1_000
 """After so long a turn looks for what commands have changed."""
 
@@ -129,6 +141,91 @@ def test_a_proof_is_taken_back_and_a_key_changed(
     assert isinstance(found, KeyFound)
     assert found.public_key == RSA_KEY
     assert "no user named 'bob'" in run("re-key", "bob", str(key_file), code=1)
+
+
+class TestKeysWithAnotherShard:
+    """Ids of these tests are of shard 1 of 4."""
+
+    @pytest.fixture
+    def workers(self, open_worker: Callable[..., PostgresWorker]) -> list[PostgresWorker]:
+        return [open_worker(shard=(number, 4)) for number in (0, 1)]
+
+    @pytest.fixture
+    def key_file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "key"
+        path.write_bytes(RSA_KEY)
+        return path
+
+    @pytest.mark.parametrize("journal", ["nothing", "a publication", "a claim"])
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_they_go_when_the_user_gets_another_one(
+        self,
+        workers: list[PostgresWorker],
+        open_worker: Callable[..., PostgresWorker],
+        run: Callable[..., str],
+        key_file: Path,
+        journal: str,
+        killed: bool,
+    ) -> None:
+        directory, shard = (Gateway(worker) for worker in workers)
+        alice, bob = directory.register("alice", "bob")
+        assert {shard_of(user, 4) for user in (alice, bob)} == {1}
+        for user in (alice, bob):
+            assert directory.one(MarkAuthenticated(user)) == TellOthers()
+            assert shard.one(Forget(user)) == Done()
+            assert shard.one(PublishKeys(user, True, False, b"bundle", KEYS)) == KeysKept(2)
+        if journal != "a publication":
+            workers[1].engine.log.flush(workers[1].now_ms)
+        if journal == "a claim":
+            assert shard.one(ClaimKey(bob, True, alice, True)) == KeyClaimed(b"bundle", bytes(96))
+        if killed:
+            workers[1].kill()
+        run("re-key", "alice", str(key_file))
+        if killed:
+            workers[1] = open_worker(shard=(1, 4))
+            shard = Gateway(workers[1])
+        for worker in workers:
+            goes_on(worker)
+        assert shard.refused(ClaimKey(bob, True, alice, True)) is RefusalReason.NO_KEYS
+        workers[1].engine.log.flush(workers[1].now_ms)
+        assert shard.refused(ClaimKey(bob, True, alice, True)) is RefusalReason.NO_KEYS
+        assert shard.one(GetPublicKey(bob, True, alice)) == KeyFound(alice, RSA_KEY)
+        assert shard.one(ClaimKey(alice, True, bob, True)) == KeyClaimed(b"bundle", bytes(96))
+        # The new home publishes the same again, and it is new; so it is after one more change.
+        for _ in range(2):
+            assert shard.one(PublishKeys(alice, True, False, b"bundle", KEYS)) == KeysKept(2)
+            run("re-key", "alice", str(key_file))
+            for worker in workers:
+                goes_on(worker)
+            assert shard.refused(ClaimKey(bob, True, alice, True)) is RefusalReason.NO_KEYS
+        assert shard.one(PublishKeys(alice, True, False, b"bundle", KEYS)) == KeysKept(2)
+        workers[1].engine.log.flush(workers[1].now_ms)
+        assert shard.one(ClaimKey(bob, True, alice, True)) == KeyClaimed(b"bundle", bytes(96))
+
+    def test_where_the_shard_is_elsewhere_nothing_changes_until_it_is_named(
+        self, workers: list[PostgresWorker], run: Callable[..., str], key_file: Path, postgres: PostgresServer
+    ) -> None:
+        directory = Gateway(workers[0])
+        [alice] = directory.register("alice")
+        postgres.tell("ALTER SCHEMA messageu_1 RENAME TO messageu_elsewhere", "mail")
+        try:
+            said = run("re-key", "alice", str(key_file), code=78)
+            assert "keys are with shard 1 of 4" in said
+            assert "name it with --shard-store" in said
+            assert directory.one(GetProofKey(alice)) == KeyFound(alice, KEY)
+        finally:
+            postgres.tell("ALTER SCHEMA messageu_elsewhere RENAME TO messageu_1", "mail")
+        run("re-key", "alice", str(key_file), "--shard-store", postgres.url("mail"))
+        assert directory.one(GetProofKey(alice)) == KeyFound(alice, RSA_KEY)
+
+    def test_a_shard_of_another_server_is_none(
+        self, workers: list[PostgresWorker], run: Callable[..., str], key_file: Path
+    ) -> None:
+        directory = Gateway(workers[0])
+        [alice] = directory.register("alice")
+        workers[1].beside.rows("UPDATE store SET server_id = $1 WHERE id = 1", bytes(15) + b"x")
+        assert "shard of another server" in run("re-key", "alice", str(key_file), code=78)
+        assert directory.one(GetProofKey(alice)) == KeyFound(alice, KEY)
 
 
 def test_what_the_journal_has_is_waited_for(open_worker: Callable[..., PostgresWorker], url: str) -> None:
