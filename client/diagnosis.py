@@ -35,13 +35,12 @@ class KeyProtection(NamedTuple):
 
 
 class SuiteState(NamedTuple):
-    """Cipher suite 1 in a home: how many one-time keys the server keeps, None if it has none of our
-    keys yet; whether what is published is out of date; how many users are known by keys.
+    """Our keys of cipher suite 1: how many one-time keys the server keeps, None if it has none of
+    our keys yet; whether what is published is out of date.
     """
 
     kept: int | None
     out_of_date: bool
-    peers: int
 
 
 class Diagnosis:
@@ -93,7 +92,7 @@ class Diagnosis:
         if row is None:
             return None
         keys = OwnKeys.from_bytes(row.state)
-        return SuiteState(keys.kept, keys.outer[-1].valid_until < self._now(), len(self._store.peers.all()))
+        return SuiteState(keys.kept, keys.outer[-1].valid_until < self._now())
 
     def server_features(self) -> list[str]:
         """Connect, and return the names of the extension's features; none with the published

@@ -45,6 +45,7 @@ PRIVATE: Final = (
 )
 CLOCK_TOLERANCE: Final = 60_000
 """Milliseconds."""
+_MOST_NAMED: Final = 5
 
 
 class _Complaint(Exception):
@@ -230,8 +231,22 @@ def _suite(home: OpenHome) -> str:
         return "the published one alone: the account has not signed in to a server that has the modern one"
     if state.kept is None or state.out_of_date:
         return _complain("The keys of the modern cipher suite are not published, or out of date: sign in once.")
-    users = "1 user is" if state.peers == 1 else f"{state.peers} users are"
-    return f"the modern one, suite 1: our keys are published, {users} known by theirs"
+    return f"the modern one, suite 1: our keys are published{_suites_in_use(home)}"
+
+
+def _suites_in_use(home: OpenHome) -> str:
+    """How many conversations are under suite 1, and with whom they are not."""
+    contacts = [summary.contact for summary in home.history.conversations()]
+    if not contacts:
+        return ""
+    published = [home.contacts.shown(contact) for contact in contacts if not home.directory.suite_of(contact)]
+    count = len(contacts) - len(published)
+    many = "1 conversation is" if count == 1 else f"{count or 'no'} conversations are"
+    if not published:
+        return f"; {many} under it"
+    more = len(published) - _MOST_NAMED
+    rest = f" and {more} more" if more > 0 else ""
+    return f"; {many} under it; under the published one: {', '.join(published[:_MOST_NAMED])}{rest}"
 
 
 def _outbox(home: OpenHome) -> str:

@@ -39,6 +39,7 @@ NEXT_STEP: Final = (
 _ASK_SENDER: Final = "It is kept. If it can be sent again, that happens by itself; otherwise ask the sender."
 LOST_MARK: Final = "possibly lost"
 """Advice for what was acknowledged before a backup was restored."""
+SUITE_1: Final = "suite 1"
 LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
 
 
@@ -99,9 +100,9 @@ def answer_request(home: OpenHome, output: Output, request: Received, answer: st
         output.say(f"A new symmetric key is made and sent to {shown}.")
 
 
-def show_received(output: Output, message: Received) -> None:
-    """Show one received message."""
-    name, rest = received_parts(message)
+def show_received(output: Output, message: Received, *, suite: bool = False) -> None:
+    """Show one received message; with `suite`, also that it came under cipher suite 1."""
+    name, rest = received_parts(message, suite=suite)
     output.data(
         "message", f"{local_time.shown(message.accepted_at or message.received_at)} {name}{rest}", **_fields(message)
     )
@@ -112,8 +113,10 @@ def as_json(message: Received) -> str:
     return json_line("message", _fields(message))
 
 
-def received_parts(message: Received) -> tuple[str, str]:
-    """Return the sender's name, and what follows it on the line: marks, and the content."""
+def received_parts(message: Received, *, suite: bool = False) -> tuple[str, str]:
+    """Return the sender's name, and what follows it on the line: marks, and the content. `suite` as
+    in `show_received`.
+    """
     sender = message.sender_name
     name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
     marks = _standing(message)
@@ -122,6 +125,7 @@ def received_parts(message: Received) -> tuple[str, str]:
         ("possibly repeated", message.repeated),
         (f"{message.missing} missing before it", message.missing),
         ("sent before the last one", message.overtaken),
+        (SUITE_1, suite and message.suite),
     )
     marks += [word for word, holds in told if holds]
     mark = f" [{', '.join(marks)}]" if marks else ""
@@ -222,7 +226,7 @@ def history(home: OpenHome, output: Output, name: str | None, search: str | None
         if isinstance(message, SentMessage):
             _show_sent(output, message, verified=home.directory.is_verified(message.recipient))
         else:
-            show_received(output, message)
+            show_received(output, message, suite=True)
     if not shown:
         meant = ""
         if name is not None and home.contacts.listed(name) is None:
@@ -264,7 +268,7 @@ def sent_content(message: SentMessage) -> str:
 
 def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
     state = state_of(message)
-    told = (("verified", verified), (state, state != "stored"), (LOST_MARK, message.lost))
+    told = (("verified", verified), (state, state != "stored"), (LOST_MARK, message.lost), (SUITE_1, message.suite))
     marks = [word for word, holds in told if holds]
     mark = f" [{', '.join(marks)}]" if marks else ""
     fields: dict[str, Value] = {} if message.text is None else {"text": message.text}

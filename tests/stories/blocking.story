@@ -25,8 +25,8 @@ $ bob send alice "while blocked"
 $ alice recv
 ! No messages wait.
 $ bob history alice
-> {TIME} to alice: before
-> {TIME} to alice: while blocked
+> {TIME} to alice [suite 1]: before
+> {TIME} to alice [suite 1]: while blocked
 $ alice send bob "and back"
 ! Sent to bob.
 $ bob recv

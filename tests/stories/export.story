@@ -25,7 +25,7 @@ $ laptop import {HOME}/pass --passphrase-file {HOME}/pass
 $ laptop import {HOME}/alice.backup --passphrase-file {HOME}/pass
 ! {PATH} is restored in {PATH}. Use one of the two homes from now on, not both.
 $ laptop history
-> {TIME} to bob: hello
+> {TIME} to bob [suite 1]: hello
 $ laptop send bob "from the laptop"
 ! This home was copied, or restored from a copy: its keys may have been used since. New ones are made, and those with whom you write under the modern cipher suite are told so.
 ! Sent to bob.

@@ -14,10 +14,10 @@ $ alice send bob fifth --json
 ! {"v": 1, "type": "error", "code": 5, {ANY}}
 = 5
 $ alice history
-> {TIME} to bob: hello
-> {TIME} to bob: third
-> {TIME} to bob [waiting]: fourth
-> {TIME} to bob [waiting]: fifth
+> {TIME} to bob [suite 1]: hello
+> {TIME} to bob [suite 1]: third
+> {TIME} to bob [waiting, suite 1]: fourth
+> {TIME} to bob [waiting, suite 1]: fifth
 $ alice doctor
 > ...
 > ok    outbox: 2 wait to be sent

@@ -17,9 +17,9 @@ $ alice send bob "first" --file {HOME}/one --file {HOME}/two
 ! messageu: There is no server at {ANY} The message is kept; it is sent, once, before anything else that you send.
 = 3
 $ alice history
-> {TIME} to bob [waiting]: first
-> {TIME} to bob [waiting]: the file {PATH}/one
-> {TIME} to bob [waiting]: the file {PATH}/two
+> {TIME} to bob [waiting, suite 1]: first
+> {TIME} to bob [waiting, suite 1]: the file {PATH}/one
+> {TIME} to bob [waiting, suite 1]: the file {PATH}/two
 
 # Whom one never met has no key here that one could be sealed to.
 $ carol send bob "never met"

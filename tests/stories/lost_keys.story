@@ -30,9 +30,9 @@ $ laptop recv
 > {TIME} alice sent a symmetric key
 > {TIME} alice: third
 $ laptop history
-> {TIME} alice [1 missing before it]: second
-> {TIME} alice sent a symmetric key
-> {TIME} alice: third
+> {TIME} alice [1 missing before it, suite 1]: second
+> {TIME} alice [suite 1] sent a symmetric key
+> {TIME} alice [suite 1]: third
 
 # Both make a key before either has heard of the other's: texts and files are read all the same.
 $ carol --quiet register carol

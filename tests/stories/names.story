@@ -44,7 +44,7 @@ $ zoe recv
 > {TIME} carol: from carol
 
 $ carol history Zoë
-> {TIME} to "Zoë": from carol
+> {TIME} to "Zoë" [suite 1]: from carol
 
 # Nobody gets a name that looks like another one's, nor one in two scripts.
 $ dora register zoë

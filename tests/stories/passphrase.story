@@ -36,7 +36,7 @@ $ alice history --passphrase-file {HOME}/other
 ! messageu: That is not the passphrase of {PATH}; nothing was changed. Try again.
 = 2
 $ alice history --search PASSPHRASE --passphrase-file {HOME}/right
-> {TIME} to bob: before the passphrase
+> {TIME} to bob [suite 1]: before the passphrase
 $ alice send bob "under the passphrase" --passphrase-command "cat {HOME}/right"
 ! Sent to bob.
 $ alice history --passphrase-command "false"
@@ -56,8 +56,8 @@ $ alice passphrase change --passphrase-file {HOME}/other --new-passphrase-file {
 $ alice passphrase change --passphrase-file {HOME}/right --new-passphrase-command "cat {HOME}/other"
 ! {PATH} has another passphrase now.
 $ alice history --search answer --passphrase-file {HOME}/other
-> {TIME} bob: an answer
+> {TIME} bob [suite 1]: an answer
 $ alice passphrase remove --passphrase-file {HOME}/other
 ! {PATH} has no passphrase any more: its private key and its store are not encrypted.
 $ alice history --search answer
-> {TIME} bob: an answer
+> {TIME} bob [suite 1]: an answer

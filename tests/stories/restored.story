@@ -24,10 +24,10 @@ $ alice users
 $ alice users
 > bob (suite 1)
 $ alice history bob
-> {TIME} to bob [possibly lost]: before
-> {TIME} to bob [possibly lost]: seen since
-> {TIME} to bob [possibly lost]: lost
-> {TIME} to bob [possibly lost]: the file {PATH}
+> {TIME} to bob [possibly lost, suite 1]: before
+> {TIME} to bob [possibly lost, suite 1]: seen since
+> {TIME} to bob [possibly lost, suite 1]: lost
+> {TIME} to bob [possibly lost, suite 1]: the file {PATH}
 $ alice history bob --search lost --json
 > {"v": 1, "type": "message", "direction": "out", "number": 3, "name": "bob", "id": "{HEX}", "kind": "text", "state": "stored", "queued_at": {NUMBER}, "stored_at": {NUMBER}, "message_id": 3, "problem": null, "possibly_lost": true, "recipient_verified": false, "suite": 1, "text": "lost"}
 $ alice doctor
@@ -39,7 +39,7 @@ $ alice doctor
 > ok    server: answers, and speaks the extension: send once, fetch, keys, reasons, accounts, blocking; everybody may register; mail is kept until it is fetched; up to 1 GiB a message, and 1000000 messages and 4 GiB waiting for you
 > ok    account: the server knows it, and 1 other
 > ok    keys: no key has changed
-> ok    suite: the modern one, suite 1: our keys are published, 1 user is known by theirs
+> ok    suite: the modern one, suite 1: our keys are published; 1 conversation is under it
 > WRONG outbox: The server was put back to an earlier state (a backup). 4 messages that it had acknowledged, symmetric keys included, are possibly lost: `messageu resend` sends them again; `messageu history` marks texts and files.
 > ok    watch: no message is set aside
 > ok    clock: nothing to compare it with yet
@@ -63,10 +63,10 @@ $ alice resend --json bob
 $ bob recv
 > {TIME} alice sent a file: {PATH}
 $ alice history bob
-> {TIME} to bob: before
-> {TIME} to bob: seen since
-> {TIME} to bob: lost
-> {TIME} to bob: the file {PATH}
+> {TIME} to bob [suite 1]: before
+> {TIME} to bob [suite 1]: seen since
+> {TIME} to bob [suite 1]: lost
+> {TIME} to bob [suite 1]: the file {PATH}
 $ alice resend
 ! Nothing is possibly lost.
 

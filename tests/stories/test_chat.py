@@ -91,7 +91,7 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         bob.types(CTRL_C, end="")
         assert bob.ends() == 130
         bob.until("One message is not stored by the server yet; pending messages are kept")
-    assert "[waiting]: written offline" in messageu(tmp_path, server.port, "bob", ["history"]).stdout
+    assert "[waiting, suite 1]: written offline" in messageu(tmp_path, server.port, "bob", ["history"]).stdout
     with Terminal(tmp_path / "bob", server.port, "chat", "alice") as bob:
         # What was said before, and what waits; then the server comes back.
         bob.until(" alice: hello bob")

@@ -97,8 +97,8 @@ $ alice send bob "written offline"
 ! messageu: There is no server at {ANY}
 = 3
 $ alice history
-> {TIME} bob sent a symmetric key
-> {TIME} to bob [waiting]: written offline
+> {TIME} bob [suite 1] sent a symmetric key
+> {TIME} to bob [waiting, suite 1]: written offline
 $ alice recv --json
 ! {"v": 1, "type": "error", "code": 3, "error": "no-server", {ANY}}
 = 3

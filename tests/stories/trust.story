@@ -67,7 +67,7 @@ $ alice send bob later
 = 3
 $ alice history
 > ...
-> {TIME} to bob [verified, waiting]: later
+> {TIME} to bob [verified, waiting, suite 1]: later
 $ server start
 $ alice recv
 ! The text for bob [verified] of {TIME} is sent now.

@@ -81,16 +81,16 @@ $ bob recv --json
 # Looking back asks no server.
 $ server stop
 $ alice history
-> {TIME} to bob: hello bob
-> {TIME} to bob: two
+> {TIME} to bob [suite 1]: hello bob
+> {TIME} to bob [suite 1]: two
 >     lines
-> {TIME} bob: grüß dich
-> {TIME} to bob: and files
-> {TIME} to bob: the file {PATH}
-> {TIME} to bob: the file {PATH}
-> {TIME} to bob: the file {PATH}
+> {TIME} bob [suite 1]: grüß dich
+> {TIME} to bob [suite 1]: and files
+> {TIME} to bob [suite 1]: the file {PATH}
+> {TIME} to bob [suite 1]: the file {PATH}
+> {TIME} to bob [suite 1]: the file {PATH}
 $ alice history bob --search "HELLO bob"
-> {TIME} to bob: hello bob
+> {TIME} to bob [suite 1]: hello bob
 $ alice history --search nothing
 ! Nothing like that in the history.
 $ alice history --json --search hello

@@ -41,8 +41,8 @@ $ alice send bob secret --server {STRANGER}
 ! messageu: The server at 127.0.0.1:{NUMBER} does not greet us. {ANY}
 = 3
 $ alice history
-> {TIME} to bob: hello
-> {TIME} to bob [waiting]: secret
+> {TIME} to bob [suite 1]: hello
+> {TIME} to bob [waiting, suite 1]: secret
 $ alice send bob again
 ! The text for bob of {TIME} is sent now.
 ! Sent to bob.

@@ -36,7 +36,8 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "history",
     "list what was received and sent, without asking the server",
-    "Shows when the server accepted each message, where that is known.",
+    "Shows when the server accepted each message, where that is known. `[suite 1]` is behind the name where the "
+    "message went under the modern cipher suite.",
     examples=("messageu history bob", "messageu history --search 'build done' --json"),
     options=_options,
     run=_run,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from client.cli.checks import Doctor
 from client.cli.output import Output
 from client.identity import identity_files
 from client.identity.identity_files import ME_INFO, MY_INFO, Identity
 from client.settings import Flags, Settings
 from common.values import ClientId, username
+from tests.client.fake_gateway import SuiteMailroom
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from client.crypto.ciphers import PrivateKey
     from client.messenger import Messenger
@@ -79,3 +81,33 @@ def test_an_identity_that_can_not_be_used_is_not_the_servers_fault(
         in "".join(lines)
     )
     assert "ok    server: answers, and speaks only the published protocol" in lines
+
+
+@pytest.mark.mailroom(kind=SuiteMailroom)
+def test_it_says_which_suite_conversations_have(
+    tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def suite() -> str:
+        settings = Settings(
+            Flags(home=tmp_path / "alice", server=str(gateway.address)), {"MESSAGEU_CONFIG": "none"}, tmp_path
+        )
+        alice.close()
+        Doctor(settings, Output(as_json=False, quiet=False), lambda: "").run()
+        lines = capsys.readouterr().out.splitlines()
+        at = next(at for at, line in enumerate(lines) if " suite: " in line)
+        return " ".join([lines[at], *(line.strip() for line in lines[at + 1 : at + 3] if line.startswith(" "))])
+
+    alice = make("alice")
+    alice.register("alice")
+    known = "ok    suite: the modern one, suite 1: our keys are published"
+    assert suite() == known
+    make("bob").register("bob")
+    (alice := make("alice")).send("bob", "hello")
+    assert suite() == f"{known}; 1 conversation is under it"
+    for name in ("carl", "dora", "emil", "fred", "gina", "hans"):
+        make(name, suite_1=False).register(name)
+        (alice := make("alice")).send(name, "hello")
+        alice.close()
+    assert suite() == (
+        f"{known}; 1 conversation is under it; under the published one: carl, dora, emil, fred, gina and 1 more"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,10 @@ from client.messages import (
 )
 from client.trust.contacts import Contact
 from common.values import ClientId, Username
+from tests.client.fake_gateway import SuiteMailroom
+
+if TYPE_CHECKING:
+    from client.messenger import Messenger
 
 BOB = ClientId(b"b" * 16)
 NOW = 1_700_000_000_000
@@ -118,3 +123,27 @@ def test_what_a_message_of_ours_held(message: SentMessage, shown: str) -> None:
 def test_a_received_message_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     message_lines.show_received(Output(as_json=False, quiet=False), received(Text("hi")))
     assert capsys.readouterr().out.endswith(" bob: hi\n")
+
+
+def test_the_suite_is_shown_where_it_is_asked_for() -> None:
+    message = received(Text("hi"), sender_verified=True)._replace(suite=1)
+    assert message_lines.received_parts(message)[1] == " [verified]: hi"
+    assert message_lines.received_parts(message, suite=True)[1] == " [verified, suite 1]: hi"
+    assert message_lines.received_parts(message._replace(suite=0), suite=True)[1] == " [verified]: hi"
+
+
+@pytest.mark.mailroom(kind=SuiteMailroom)
+def test_the_history_has_the_suite_of_each_message(
+    alice: Messenger, bob: Messenger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice.send("bob", "hello")
+    assert len(list(bob.receive())) == 1
+    bob.send("alice", "and back")
+    assert len(list(alice.receive())) == 1
+    capsys.readouterr()
+    message_lines.history(alice.home, Output(as_json=False, quiet=False), None, None)
+    sent, came = capsys.readouterr().out.splitlines()
+    assert sent.endswith(" to bob [suite 1]: hello")
+    assert came.endswith(" bob [suite 1]: and back")
+    message_lines.history(alice.home, Output(as_json=True, quiet=False), None, None)
+    assert [json.loads(line)["suite"] for line in capsys.readouterr().out.splitlines()] == [1, 1]
