@@ -180,9 +180,15 @@ def test_an_account_that_never_proved_itself_keeps_nothing(make: Callable[..., M
 
 @pytest.mark.parametrize("reason", [6, 7, 8])
 def test_what_time_may_heal_is_kept_and_sent_later(
-    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, reason: int, told: Told
+    pair: tuple[Messenger, Messenger],
+    mailroom: ExtendedMailroom,
+    reason: int,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alice, bob = pair
+    rests: list[float] = []
+    monkeypatch.setattr(alice.home.link, "rest", rests.append)
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(reason, 5)
     with pytest.raises(ServerAnsweredError) as caught:
         alice.home.sending.send_text("bob", "first")
@@ -191,6 +197,8 @@ def test_what_time_may_heal_is_kept_and_sent_later(
     assert "5 s" in caught.value.advice
     with pytest.raises(ServerAnsweredError, match="earlier message waits"):
         alice.home.sending.send_text("bob", "second")
+    # Only what is too fast is waited for: for each of the two as long as anything waits.
+    assert rests == ([5] * 24 if reason == RefusalReason.TOO_FAST else [])
     assert alice.failed() == []
     mailroom.reasons.clear()
     receive(alice)
