@@ -322,7 +322,7 @@ class Inbox:
             row.sender_proven,
             row.late,
             row.repeated,
-            self._is_verified(row.sender) and (revealed is not None or self._store.settings.is_own(row.sender)),
+            self._is_verified(row.sender) and (revealed is not None or self._is_published_note(row)),
             row.message_id,
             int(row.kind == MessageKind.SEALED),
             0 if revealed is None else revealed.missing,
@@ -335,6 +335,10 @@ class Inbox:
         """
         peer = self._store.peers.of_id(row.sender)
         return peer is None or row.number <= peer.after
+
+    def _is_published_note(self, row: InboxRow) -> bool:
+        """Whether it is a note to oneself of before this home's notes went under suite 1."""
+        return row.kind != MessageKind.SEALED and self._store.settings.is_own(row.sender) and self._is_believed(row)
 
     def _look_at(self, row: InboxRow) -> Content | None:
         """As `_open`, without storing a key or saving a file a second time."""

@@ -152,15 +152,23 @@ class Opening:
             keys, peer = self._keys.own(), self._keys.peer(row.sender)
             if keys is None or peer is None:
                 return self._store.inbox.was_refused(row, NO_KEYS, ask=False)
-            result = messages.open_message(keys, peer, pair, envelope)
+            is_note = pair.sender == pair.recipient
+            result = (messages.open_note if is_note else messages.open_message)(keys, peer, pair, envelope)
             if result.keys != keys:
                 self._keys.keep_own(result.keys)
-            row = self._refused(row, result) if isinstance(result, NotOpened) else self._accepted(row, result, rest)
+            if isinstance(result, Opened):
+                row = self._accepted(row, result, rest)
+            else:
+                row = self._refused(row, result, is_note=is_note)
         fail_points.reach(FailPoint.CLIENT_OPENED)
         return row
 
-    def _refused(self, row: InboxRow, result: NotOpened) -> InboxRow:
+    def _refused(self, row: InboxRow, result: NotOpened, *, is_note: bool) -> InboxRow:
         failure, peer = result.failure, result.peer
+        if is_note:
+            # Nobody else is to be told, and no session to be begun.
+            self._store.peers.put_state(row.sender, peer.to_bytes())
+            return self._store.inbox.was_refused(row, failure, ask=False)
         if failure is OpenFailure.OTHER_IDENTITY:
             # The next message claims keys anew, which shows the other identity.
             peer = peers.doubted(peer)

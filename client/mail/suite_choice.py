@@ -56,7 +56,7 @@ class SuiteChoice:
         me = self._account.identity().client_id
         if self.is_known(client_id):
             return True
-        if not self.is_on() or client_id == me or not (again or self._keys.may_use(client_id)):
+        if not self.is_on() or not (client_id == me or again or self._keys.may_use(client_id)):
             return False
         with contextlib.suppress(ClientError):
             # If another process receives, it has what waits.

@@ -115,7 +115,7 @@ class SuiteSealing:
         name, now = self._new_token(), self._now()
         with self._store.database.transaction():
             peer = self._keys.peer(recipient)
-            if peer is not None:
+            if peer is not None and recipient != self._me():
                 state = peer._replace(renew=True, renewed_at=0).to_bytes()
                 self._store.peers.put_state(recipient, state)
             payload = encoded(NewKeys(About(name, now)))
@@ -225,10 +225,15 @@ class SuiteSealing:
         keys, peer = self._keys.own(), self._keys.peer(row.recipient)
         if keys is None or peer is None:
             return None
-        due = claim_due(peer, self._now())
-        if due is not None and (due is not ClaimReason.OUTER_KEY or may_wait):
-            return None
-        sealed = messages.seal(keys, peer, self._pair(row.recipient), row.content or b"")
+        pair = self._pair(row.recipient)
+        if pair.recipient == pair.sender:
+            keys, sealed = messages.seal_note(keys, peer, pair, row.content or b"")
+            self._keys.keep_own(keys)
+        else:
+            due = claim_due(peer, self._now())
+            if due is not None and (due is not ClaimReason.OUTER_KEY or may_wait):
+                return None
+            sealed = messages.seal(keys, peer, pair, row.content or b"")
         behind = 0 if row.spool is None else self._store.spools.size(row.spool)
         if len(sealed.envelope) + behind > LARGEST_CONTENT:
             raise CipherError("it is too large")

@@ -96,6 +96,27 @@ def seal(keys: OwnKeys, peer: Peer, pair: Pair, payload: bytes) -> Sealed:
     return Sealed(after, layout.enveloped(peer.outer.number, sealed), number, session.renewing)
 
 
+def seal_note(keys: OwnKeys, peer: Peer, pair: Pair, payload: bytes) -> tuple[OwnKeys, Sealed]:
+    """Seal a payload for oneself; `peer` is what is kept of oneself. The session is of this note
+    alone, and only its one-time key stays, until the note is opened.
+    """
+    account, (one_time_key,) = olm.with_one_time_keys(keys.account, 1)
+    started = olm.outbound(account, keys.identity.curve25519, one_time_key)
+    assert started is not None
+    session = PeerSession(started, retired=False, renewing=False)
+    sealed = seal(keys, peer._replace(outer=keys.outer[-1].public, sessions=(session,)), pair, payload)
+    return keys._replace(account=account), sealed._replace(peer=sealed.peer._replace(sessions=()))
+
+
+def open_note(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Opened | NotOpened:
+    """As `open_message`, of what was sealed for oneself. No session stays, and no failure changes
+    anything: neither is another home to begin anew, nor are published keys in doubt.
+    """
+    result = open_message(keys, peer, pair, envelope)
+    after = peer._replace(highest=result.peer.highest, digests=result.peer.digests)
+    return result._replace(keys=keys._replace(account=result.keys.account), peer=after)
+
+
 def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Opened | NotOpened:
     """Open a message of `pair.sender`, whom the server names and whose identity `peer` pins, to us.
 

@@ -110,6 +110,11 @@ def met(bundle: Bundle) -> Peer:
     return Peer(bundle.identity, bundle.outer)
 
 
+def oneself(keys: OwnKeys) -> Peer:
+    """Return what is kept of oneself, for notes: no session ever."""
+    return Peer(keys.identity, keys.outer[-1].public)
+
+
 def claim_due(peer: Peer, now: int) -> ClaimReason | None:
     """Return why a claim is due before the next message is sealed; None if none is.
 

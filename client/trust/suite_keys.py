@@ -152,12 +152,14 @@ class SuiteKeys:
         """
         now, told = self._now(), 0
         with self._store.database.transaction():
-            row = self._own_row()
+            row, identity = self._own_row(), None
             if row is not None:
                 keys = own_keys.replaced(OwnKeys.from_bytes(row.state), now, self._random_bytes)
                 self._store.own_keys.put(row._replace(state=keys.to_bytes()))
+                identity = keys.identity
             for peer in self._store.peers.all():
-                if peer.state is not None:
+                # Notes to oneself have no session.
+                if peer.state is not None and peer.identity != identity:
                     state = peers.restored(Peer.from_bytes(peer.state))
                     self._store.peers.put_state(peer.client_id, state.to_bytes())
                     if told < MOST_TOLD:
@@ -226,10 +228,12 @@ class SuiteKeys:
 
     def claim(self, link: ServerLink, me: ClientId, client_id: ClientId) -> bool:
         """Claim keys of somebody: pin them, take over a newer outer key, begin a session if one is
-        due. Returns whether there were any.
+        due. Returns whether there were any. Our own are asked of nobody.
 
         Raises `KeysWithheld`, `KeyChanged`, and what `ServerLink.ask` raises.
         """
+        if client_id == me:
+            return self._meet_oneself(me)
         answer = link.ask(ClaimKeyRequest(me, client_id))
         if isinstance(answer, ErrorResponse):
             if answer.reason != RefusalReason.NO_KEYS:
@@ -280,6 +284,18 @@ class SuiteKeys:
         claimed = peers.claimed(keys, peer or peers.met(claim.bundle), claim, now)
         self._store.peers.put_state(client_id, claimed.to_bytes())
         return row is None
+
+    def _meet_oneself(self, me: ClientId) -> bool:
+        """Know this account by its own keys, for notes; return whether it has any."""
+        with self._store.database.transaction():
+            keys, row = self.own(), self._store.peers.of_id(me)
+            if keys is None:
+                return False
+            if self._store.peers.add(me, keys.identity, self._now(), verified=True):
+                self._store.inbox.call_back(me)
+            if row is None or row.state is None:
+                self._store.peers.put_state(me, peers.oneself(keys).to_bytes())
+        return True
 
     def peer(self, client_id: ClientId) -> Peer | None:
         """Return the state of the sessions with somebody; None if there is none yet, or it is

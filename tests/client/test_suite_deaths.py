@@ -124,6 +124,21 @@ def test_deaths_while_something_is_received(people: People, point: FailPoint, pa
     assert people.texts("bob") == ["after"]
 
 
+def test_deaths_while_a_note_to_oneself_is_sent_and_received(people: People) -> None:
+    people.run("alice", "register", "alice")
+    expected = list[str]()
+    for point in (FailPoint.CLIENT_PAYLOAD_KEPT, FailPoint.CLIENT_SEALED, FailPoint.CLIENT_SENT):
+        people.run("alice", "send", "alice", f"dies at {point}", dies_at=point)
+        people.run("alice", "send", "alice", f"after {point}")
+        expected += [f"dies at {point}", f"after {point}"]
+    printed = people.run("alice", "recv", "--json", dies_at=FailPoint.CLIENT_FETCHED)
+    printed += people.run("alice", "recv", "--json", dies_at=FailPoint.CLIENT_OPENED)
+    shown = [json.loads(line)["text"] for line in printed.splitlines()] + people.texts("alice")
+    # What was on the screen when it died is shown once more.
+    assert list(dict.fromkeys(shown)) == expected
+    assert len(shown) <= len(expected) + 1
+
+
 def test_two_processes_of_one_home_at_once(people: People, tmp_path: Path) -> None:
     for name in ("alice", "bob"):
         people.run(name, "register", name)

@@ -1,10 +1,9 @@
-# Notes to oneself, with the extended protocol and the published one.
+# Notes to oneself, under cipher suite 1 and the published one.
 $ alice --quiet register alice
 > ...
 $ bob --quiet --published-only register bob
 > ...
 $ alice send alice "buy milk"
-! A new symmetric key is made and sent to alice [verified].
 ! Sent to alice [verified].
 $ alice recv
 > {TIME} alice [verified]: buy milk
@@ -16,8 +15,8 @@ $ alice send --json alice --file {HOME}/plan.txt
 $ alice recv
 > {TIME} alice [verified] sent a file: {PATH}
 $ alice history
-> {TIME} to alice [verified]: buy milk
-> {TIME} to alice [verified]: the file {PATH}
+> {TIME} to alice [verified, suite 1]: buy milk
+> {TIME} to alice [verified, suite 1]: the file {PATH}
 $ bob send bob "buy bread"
 ! A new symmetric key is made and sent to bob [verified].
 ! Sent to bob [verified].

@@ -30,9 +30,10 @@ def test_it_is_suite_1_between_clients_that_have_it(
     assert choice.is_known(bobs)
     assert choice.uses_now(bobs)
     assert claimed(gateway) == 1
-    # Notes to oneself are not for anybody else, and stay as they are.
-    assert not choice.uses_now(alice.identity().client_id)
-    assert alice.send("alice", "a note").suite == 0
+    # Our own keys are here.
+    assert choice.uses_now(alice.identity().client_id)
+    assert claimed(gateway) == 1
+    assert alice.send("alice", "a note").suite == 1
 
 
 def test_it_is_the_published_one_with_others(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from client.suite1 import bundles, layout, messages, olm, outer, own_keys, payloads, peers
 from client.suite1.layout import Inner
-from client.suite1.messages import NoSession, Opened, Order
+from client.suite1.messages import NoSession, NotOpened, Opened, Order
 from client.suite1.payloads import About, Text
-from client.suite1.values import HOUR, MAX_PAYLOAD, MAX_SEALED, OpenFailure, Pair
+from client.suite1.values import HOUR, MAX_PAYLOAD, MAX_SEALED, MAX_SESSION_IDS, OpenFailure, Pair
 from tests.client.suite1 import pickles
 from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, World, days, talking, two_homes
 
@@ -72,20 +72,88 @@ def test_both_start_at_once() -> None:
     assert len(alice.peer(BOB).sessions) == 2
 
 
-def test_a_note_to_oneself_takes_two_states() -> None:
-    world = World()
-    alice = Home(world, ALICE)
-    pair = Pair(ALICE, ALICE)
-    claim = alice.claim(ALICE)
-    sealing = peers.claimed(alice.keys, peers.met(claim.bundle), claim, world.now)
-    opening = peers.met(claim.bundle)
-    for number in range(1, 4):
-        sealed = messages.seal(alice.keys, sealing, pair, b"a note")
-        result = messages.open_message(alice.keys, opening, pair, sealed.envelope)
-        assert isinstance(result, Opened)
-        assert (result.payload, result.number, result.order) == (b"a note", number, Order.NEXT)
-        sealing, opening, alice.keys = sealed.peer, result.peer, result.keys
-    assert peers.claim_due(sealing, world.now) is None
+class Notes:
+    """A home that writes to itself."""
+
+    def __init__(self) -> None:
+        self.keys = Home(World(), ALICE).keys
+        self.peer = peers.oneself(self.keys)
+
+    def seal(self, text: str = "a note") -> bytes:
+        self.keys, sealed = messages.seal_note(self.keys, self.peer, Pair(ALICE, ALICE), text.encode())
+        self.peer = peers.Peer.from_bytes(sealed.peer.to_bytes())
+        return sealed.envelope
+
+    def open(self, envelope: bytes) -> Opened | NotOpened:
+        result = messages.open_note(self.keys, self.peer, Pair(ALICE, ALICE), envelope)
+        self.keys, self.peer = result.keys, peers.Peer.from_bytes(result.peer.to_bytes())
+        return result
+
+    def read(self, envelope: bytes) -> tuple[str, int, Order]:
+        result = self.open(envelope)
+        assert isinstance(result, Opened), result.failure
+        return result.payload.decode(), result.number, result.order
+
+    def refusal(self, envelope: bytes) -> OpenFailure:
+        result = self.open(envelope)
+        assert isinstance(result, NotOpened)
+        return result.failure
+
+
+def test_notes_to_oneself_are_opened_in_any_number_and_leave_no_session() -> None:
+    home = Notes()
+    kept = home.keys.kept
+    first, second = home.seal("one"), home.seal("two")
+    assert home.read(first) == ("one", 1, Order.NEXT)
+    assert home.read(second) == ("two", 2, Order.NEXT)
+    # More than a peer could start sessions.
+    for number in range(3, MAX_SESSION_IDS + 4):
+        assert home.read(home.seal())[1] == number
+    assert (home.peer.sessions, home.peer.session_ids) == ((), ())
+    # Those at the server are all there.
+    assert home.keys.kept == kept
+
+
+def test_notes_that_are_missing_or_late_are_noticed() -> None:
+    home = Notes()
+    first, second = home.seal(), home.seal()
+    result = home.open(second)
+    assert isinstance(result, Opened)
+    assert (result.order, result.missing) == (Order.GAP, 1)
+    assert home.read(first)[2] is Order.LATE
+
+
+def test_a_copy_of_a_home_opens_no_note_that_was_opened_and_none_that_is_sealed_later() -> None:
+    home, thief = Notes(), Notes()
+    opened_before = home.seal()
+    home.read(opened_before)
+    thief.keys, thief.peer = home.keys, home.peer._replace(digests=())
+    assert thief.refusal(opened_before) is OpenFailure.ONE_TIME_KEY_UNKNOWN
+    assert thief.refusal(home.seal()) is OpenFailure.ONE_TIME_KEY_UNKNOWN
+
+
+def test_a_note_that_can_not_be_opened_changes_nothing() -> None:
+    home = Notes()
+    note = home.seal()
+    home.read(note)
+    assert home.refusal(note) is OpenFailure.REPEATED
+    home.peer = home.peer._replace(digests=())
+    before = home.keys, home.peer
+    assert home.refusal(note) is OpenFailure.ONE_TIME_KEY_UNKNOWN
+    altered = bytearray(home.seal())
+    altered[-1] ^= 1
+    after_sealing = home.keys
+    assert home.refusal(bytes(altered)) is OpenFailure.OUTER_DAMAGED
+    assert (home.keys, home.peer) == (after_sealing, before[1]._replace(sent=home.peer.sent))
+    assert not home.keys.suspect
+
+
+def test_nobody_else_writes_a_note() -> None:
+    """Who knows what is published has all that the outer layer needs."""
+    home, mallory = Notes(), Notes()
+    mallory.peer = mallory.peer._replace(identity=home.keys.identity)
+    mallory.keys = mallory.keys._replace(outer=home.keys.outer, identity=home.keys.identity)
+    assert home.refusal(mallory.seal()) is OpenFailure.OTHER_IDENTITY
 
 
 def test_a_fallback_key_starts_a_session_if_no_one_time_key_is_left() -> None:
