@@ -103,6 +103,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="measure each server over TLS too; both by the generator in Python, without rivals unless named",
     )
     parser.add_argument(
+        "--limits",
+        action="store_true",
+        help="measure each server with limits for everybody too, so wide that they refuse nothing",
+    )
+    parser.add_argument(
         "--store",
         choices=["postgresql"],
         help="measure each server with its store in PostgreSQL too, beside PostgreSQL itself unless others are named",
@@ -111,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--requests",
         choices=["published", "extension", "both"],
         help="what our server is loaded with: 603 and 604 of the published protocol, 642 and 643 of our own client, "
-        "or each in turn (both; with --tls, --close-each and --store: published)",
+        "or each in turn (both; with --tls, --limits, --close-each and --store: published)",
     )
     parser.add_argument(
         "--python",
@@ -148,6 +153,8 @@ def variants(servers: list[MessageU], options: argparse.Namespace) -> tuple[list
     requests = options.requests or ("published" if options.close_each or options.store else "both")
     if options.tls:
         ways = [[server, server.over_tls()] for server in servers]
+    elif options.limits:
+        ways = [[server, server.limited()] for server in servers]
     elif requests == "published":
         ways = [[server] for server in servers]
     elif requests == "extension":
@@ -245,8 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--plot draws what --table FILE names")
     extent = _extent(options)
     servers: list[MessageU] = options.server or [MessageU("ours", _PROJECT)]
-    if options.requests in {"extension", "both"} and (options.tls or options.close_each):
-        parser.error("--tls and --close-each are measured with --requests published")
+    if options.requests in {"extension", "both"} and (options.tls or options.limits or options.close_each):
+        parser.error("--tls, --limits and --close-each are measured with --requests published")
+    if options.limits and (options.tls or options.store):
+        parser.error("--limits goes with neither --tls nor --store")
     servers, firsts = variants(servers, options)
     lacking = [server.missing for server in servers if server.missing]
     if lacking:

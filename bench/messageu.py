@@ -247,6 +247,14 @@ def _header(requester: ClientId, code: RequestCode, size: int) -> bytes:
     return REQUEST_HEADER.pack(requester, CLIENT_VERSION, code, size)
 
 
+_WIDE_LIMITS: Final = (
+    "--limits=on",
+    "--limit-connections=1000000",
+    *(f"--limit-{what}=1T+1T/s" for what in ("registrations", "messages", "bytes", "requests")),
+)
+"""Every client is counted, also those of this machine, and nothing that a load does is beyond them."""
+
+
 class MessageU:
     """The server programs in one code folder; see `subject.Subject`."""
 
@@ -254,7 +262,7 @@ class MessageU:
 
     def __init__(
         self, name: str, code_folder: Path, *, tls: bool = False, in_postgres: bool = False, extension: bool = False,
-        python: str = sys.executable,
+        limits: bool = False, python: str = sys.executable,
     ) -> None:  # fmt: skip
         """`python`: the interpreter that runs it, which has its packages."""
         self.name = name
@@ -262,6 +270,7 @@ class MessageU:
         self._tls = tls
         self._in_postgres = in_postgres
         self._extension = extension
+        self._limits = limits
         self._python = python
         self._code_folder = code_folder.resolve()
         self._profiles: Path | None = None
@@ -291,6 +300,10 @@ class MessageU:
             extension=True,
             python=self._python,
         )
+
+    def limited(self) -> "MessageU":
+        """The same server, which counts every request against limits that refuse none."""
+        return MessageU(f"{self.name} with limits", self._code_folder, limits=True, python=self._python)
 
     def run_by(self, python: Path) -> "MessageU":
         """The same server, run by another interpreter."""
@@ -350,6 +363,8 @@ class MessageU:
                         command = profiled(program, profiles[-1], self._python)
                     if tls_port is not None and program == PROGRAMS["gateway"]:
                         command = [*command, "--tls-listen", f"127.0.0.1:{tls_port}"]
+                    if self._limits and program == PROGRAMS["gateway"]:
+                        command = [*command, *_WIDE_LIMITS]
                     if program == PROGRAMS["worker"]:
                         command = [*command, *store]
                     programs.start(role, command, environment=environment)

@@ -160,6 +160,7 @@ def names_compared(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         (["--requests", "extension"], ["ours 642/643"], {}),
         (["--close-each"], ["ours"], {}),
         (["--tls"], ["ours", "ours TLS"], {"ours TLS": "ours"}),
+        (["--limits"], ["ours", "ours with limits"], {"ours with limits": "ours"}),
         (
             ["--python", sys.executable, "--requests", "published"],
             ["ours", f"ours Python {platform.python_version()}"],
@@ -201,7 +202,8 @@ def test_a_wrong_answer_makes_the_command_fail(tmp_path: Path, capsys: pytest.Ca
         (["--server", "/"], "has no storage_worker and no gateway"),
         (["--server", f"a={PROJECT}", "--server", f"a={PROJECT}"], "two servers have the same name"),
         (["--server", f"Redis AOF always={PROJECT}"], "two servers have the same name"),
-        (["--requests", "both", "--tls"], "--tls and --close-each are measured with --requests published"),
+        (["--requests", "both", "--tls"], "--tls, --limits and --close-each are measured with --requests published"),
+        (["--limits", "--tls"], "--limits goes with neither --tls nor --store"),
         (["--rival", "oracle"], "invalid choice: 'oracle'"),
         (["--table", "no-such-file"], "no-such-file can't be read as a results file"),
     ],

@@ -42,6 +42,17 @@ def test_tls_is_measured_beside_plain_tcp(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_limits_that_refuse_nothing_are_measured_beside_none(tmp_path: Path) -> None:
+    arguments = ["--quick", "--limits", "--disk", str(tmp_path / "disk"), "--keep", str(tmp_path / "kept")]
+    assert main([*arguments, "--date", "2026-01-31", "--only", "50x32", "--only", "drain"]) == 0
+    kept = json.loads((tmp_path / "kept" / "2026-01-31.json").read_text())
+    both = [(one["load"], one["subject"]) for one in kept["rounds"] if one["subject"] != "floor"]
+    names = ("ours", "ours with limits")
+    assert sorted(both) == sorted((load, name) for load in ("50x32", "drain") for name in names)
+    assert not any(one["errors"] for one in kept["rounds"])
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(bool(Postgres().missing), reason=Postgres().missing)
 def test_a_store_in_postgresql_is_measured_beside_the_embedded_one(tmp_path: Path) -> None:
     # PostgreSQL, which may run as a user of its own, may not enter a test's folder.
