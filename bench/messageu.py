@@ -252,7 +252,7 @@ _WIDE_LIMITS: Final = (
     "--limit-connections=1000000",
     *(f"--limit-{what}=1T+1T/s" for what in ("registrations", "messages", "bytes", "requests")),
 )
-"""Every client is counted, also those of this machine, and nothing that a load does is beyond them."""
+"""Every client is counted, also those of this machine. Nothing that a load does is beyond them."""
 
 
 class MessageU:

@@ -41,9 +41,9 @@ class Settings(NamedTuple):
     """The same for a client that takes its pages as fast as they come."""
     pages_in_flight: int = 16 * 1024 * 1024
     """What is asked of the worker in pages at a time, for all connections together."""
-    users_page: int = 2 * 1024 * 1024
-    """What a page of users counts as in `pages_in_flight`: it takes both programs as long
-    as so much mail.
+    users_page: int = 4 * 1024 * 1024
+    """What a page of users counts as in `pages_in_flight`: it takes both programs longer
+    than as many bytes of mail, and one turn of the gateway takes in all that are in flight.
     """
     largest_response: int = 256 * 1024 * 1024
     """Payload of one 2104; the rest waits for the next 604."""
