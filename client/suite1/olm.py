@@ -2,8 +2,9 @@
 
 Owns: accounts and sessions as pickles, text to text; what an error of the library means.
 Promises: a pickle that was given is never changed; a new one comes back only with a success.
-Randomness is the operating system's: the library takes none from outside. The pickles' own
-encryption has a constant key and protects nothing; the home's store seals them like every secret.
+Randomness is the operating system's: the library takes none from outside. Processes never draw the
+same, also if one was forked from the other. The pickles' own encryption has a constant key and
+protects nothing; the home's store seals them like every secret.
 Exposure: opens what strangers sent; any bytes end in a value. A pickle that somebody has altered in
 the home raises `StoreUnusable`.
 
@@ -13,9 +14,11 @@ Source: docs/suite-1.md, "Olm".
 from __future__ import annotations
 
 import base64
+import functools
+import os
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from client.suite1.state_codec import unusable
 from client.suite1.values import Identity
@@ -31,6 +34,31 @@ SESSION_ID_SIZE: Final = 16
 
 Account = str
 """A pickle of an account: private halves of identity keys, one-time keys and fallback keys."""
+
+
+_Given = ParamSpec("_Given")
+_Drawn = TypeVar("_Drawn")
+_forks: Final[list[int]] = []
+"""Not empty in a process that was forked."""
+os.register_at_fork(after_in_child=lambda: _forks.append(os.getpid()))
+
+
+def _drawing(function: Callable[_Given, _Drawn]) -> Callable[_Given, _Drawn]:
+    """Mark what makes keys. The library has a generator of random numbers for each thread, with
+    some numbers in store: a child that was forked and its parent would both make keys of these. A
+    new thread has a new one.
+    """
+
+    @functools.wraps(function)
+    def drawn(*given: _Given.args, **named: _Given.kwargs) -> _Drawn:
+        if not _forks:
+            return function(*given, **named)
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        with ThreadPoolExecutor(1) as fresh:
+            return fresh.submit(function, *given, **named).result()
+
+    return drawn
 
 
 class OlmFailure(Enum):
@@ -65,6 +93,7 @@ class _WithFallback(Protocol):
     def generate_fallback_key(self) -> object: ...
 
 
+@_drawing
 def new_account() -> Account:
     """Make an account with new identity keys."""
     import vodozemac  # noqa: PLC0415
@@ -86,6 +115,7 @@ def signer(account: Account) -> Callable[[bytes], bytes]:
     return lambda message: _raw(opened.sign(message).to_base64())
 
 
+@_drawing
 def with_fallback_key(account: Account) -> tuple[Account, bytes]:
     """Make a new fallback key; return its public half. The private half of the one before is kept,
     older ones are gone.
@@ -98,6 +128,7 @@ def with_fallback_key(account: Account) -> tuple[Account, bytes]:
     return opened.pickle(PICKLE_KEY), key.to_bytes()
 
 
+@_drawing
 def with_one_time_keys(account: Account, count: int) -> tuple[Account, tuple[bytes, ...]]:
     """Make one-time keys; return their public halves. Each is returned only once."""
     opened = _account(account)
@@ -107,6 +138,7 @@ def with_one_time_keys(account: Account, count: int) -> tuple[Account, tuple[byt
     return opened.pickle(PICKLE_KEY), keys
 
 
+@_drawing
 def outbound(account: Account, curve25519: bytes, one_time_key: bytes) -> OlmSession | None:
     """Start a session; None if one of the other side's keys can't be used."""
     import vodozemac  # noqa: PLC0415
@@ -154,6 +186,7 @@ def inbound(account: Account, curve25519: bytes, data: bytes) -> tuple[Account, 
     return opened.pickle(PICKLE_KEY), _session(session), bytes(plain)
 
 
+@_drawing
 def encrypt(session: OlmSession, plain: bytes) -> tuple[OlmSession, OlmMessage]:
     """Encrypt a text; its message key is used up in the session that comes back."""
     opened = _opened(session)

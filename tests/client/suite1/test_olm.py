@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from typing import TYPE_CHECKING
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from client.errors import StoreUnusable
 from client.suite1 import olm
 from client.suite1.olm import OlmFailure, OlmMessage, OlmSession
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 
 def pair() -> tuple[str, str, OlmSession]:
@@ -95,3 +101,35 @@ def test_a_pickle_that_was_altered_in_the_home_is_named() -> None:
     for broken in ("", alice[:-4], session.pickle):
         with pytest.raises(StoreUnusable):
             olm.signer(broken)
+
+
+def tell_new_keys(session: OlmSession, to: Connection) -> None:
+    """What makes keys, all of it, in a process of its own."""
+    account, one_time = olm.with_one_time_keys(olm.new_account(), 1)
+    account, fallback = olm.with_fallback_key(account)
+    started = olm.outbound(account, olm.identity_of(account).curve25519, fallback)
+    assert started is not None
+    # The first answer in a session makes a ratchet key.
+    _, answer = olm.encrypt(session, b"hello")
+    to.send([*olm.identity_of(account), *one_time, fallback, started.session_id, answer.data])
+
+
+def test_processes_that_were_forked_make_different_keys() -> None:
+    """The library has some random numbers in store, which both would use."""
+    alice, bob, session = pair()
+    _, message = olm.encrypt(session, b"hello")
+    opened = olm.inbound(bob, olm.identity_of(alice).curve25519, message.data)
+    assert not isinstance(opened, OlmFailure)
+    context = multiprocessing.get_context("fork")
+    made: list[bytes] = []
+    for _ in range(4):
+        # The store has another size each time.
+        olm.new_account()
+        for _ in range(2):
+            receiving, sending = context.Pipe(duplex=False)
+            process = context.Process(target=tell_new_keys, args=(opened[1], sending))
+            process.start()
+            made += receiving.recv()
+            process.join()
+            assert process.exitcode == 0
+    assert len(set(made)) == len(made)
