@@ -38,7 +38,7 @@ from client.store.sent import SentTable
 from client.store.settings import ServerTable, Settings
 from client.store.silenced import SilencedTable
 from client.store.spool import Spools
-from common.filesystem import NO_LEAVE, NO_ROOM
+from common.filesystem import NO_LEAVE, NO_ROOM, birth_of
 
 STORE_FILE: Final = schema.STORE_FILE
 SPOOL_FOLDER: Final = "store.spool"
@@ -154,10 +154,10 @@ class Store:
         return self.database.copied_because
 
     @property
-    def inode(self) -> int:
-        """The number of the database's file: a copy has another one. Raises `StoreUnusable`."""
+    def inode(self) -> str:
+        """What the database's file has and no copy has. Raises `StoreUnusable`."""
         with told(self.database.path):
-            return self.database.path.stat().st_ino
+            return birth_of(self.database.path)
 
     def check(self) -> None:
         """Check every page of the database. Raises `StoreUnusable` if it is damaged."""

@@ -166,7 +166,10 @@ def test_an_imported_home_heals_and_says_so_on_both_sides(
     assert contents == []
 
 
-def test_a_copied_home_heals_too(make: Callable[..., Messenger], tmp_path: Path, told: list[str]) -> None:
+@pytest.mark.parametrize("takes_the_place", [False, True])
+def test_a_copied_home_heals_too(
+    make: Callable[..., Messenger], tmp_path: Path, told: list[str], takes_the_place: bool
+) -> None:
     alice, bob = make("alice"), make("bob")
     alice.register("alice")
     bob.register("bob")
@@ -180,7 +183,11 @@ def test_a_copied_home_heals_too(make: Callable[..., Messenger], tmp_path: Path,
         alice.send("bob", "three")
         receive(bob)
     shutil.rmtree(tmp_path / "alice")
-    (tmp_path / "copy").rename(tmp_path / "alice")
+    if takes_the_place:
+        # Its files get the numbers of those that are gone, as often as not.
+        shutil.copytree(tmp_path / "copy", tmp_path / "alice")
+    else:
+        (tmp_path / "copy").rename(tmp_path / "alice")
     alice = make("alice")
     told.clear()
     alice.send("bob", "four")
