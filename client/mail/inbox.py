@@ -255,9 +255,17 @@ class Inbox:
             self._begin_showing(row, content)
             given += 1
             enough = yield self._received(row, content)
-            self._store.inbox.was_shown(row.number, readable=not isinstance(content, Unreadable))
+            kept = self._without_key(row) if isinstance(content, SavedFile) else None
+            self._store.inbox.was_shown(row.number, readable=not isinstance(content, Unreadable), payload=kept)
             if enough:
                 return UnreadEnd(given, unsaved, enough=True)
+
+    def _without_key(self, row: InboxRow) -> bytes | None:
+        """What stays of a file of suite 1 that is saved; None: it is none."""
+        opened = self._store.inbox.numbered(row.number) if row.kind == MessageKind.SEALED else None
+        if opened is None or opened.opened is None or opened.content is None:
+            return None
+        return suite_files.without_key(opened.content[: opened.opened])
 
     def _begin_showing(self, row: InboxRow, content: Content) -> None:
         path = content.path if isinstance(content, SavedFile) else None

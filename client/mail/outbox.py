@@ -281,7 +281,12 @@ class Outbox:
         that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
         """
         with self._store.sender(wait=wait) as mine:
-            return self._flush(me, watched, progress, told=told) if mine else 0
+            if not mine:
+                return 0
+            try:
+                return self._flush(me, watched, progress, told=told)
+            finally:
+                self._store.database.erase_replaced()
 
     def _flush(self, me: ClientId, watched: int | None, progress: Progress | None, *, told: bool) -> int:
         message_id: int | None = None

@@ -93,9 +93,11 @@ class Receiving:
                 self._suite.meet_strangers()
                 left = None if most is None else most - given
                 shown, unsaved, enough = yield from self._inbox.unread(look_up_names, left, saving)
+                if not enough:
+                    self._suite.all_shown(send=failure is None, empty=failure is None and not fetched.more)
+                self._store.database.erase_replaced()
                 if enough:
                     return
-                self._suite.all_shown(send=failure is None, empty=failure is None and not fetched.more)
                 given += shown
                 if fetched.more:
                     # A file that can't be saved is tried again with the next mail, and reported at

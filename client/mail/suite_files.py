@@ -21,7 +21,7 @@ from client.mail.outgoing_file import CHUNK, ToSend, read_part
 from client.mail.received_files import base_name
 from client.store.spool import SpoolFile, Spools
 from client.suite1 import file_stream
-from client.suite1.payloads import MAX_NAME, File
+from client.suite1.payloads import MAX_NAME, File, decoded, encoded
 from client.suite1.values import Pair
 
 _ALLOWED: Final = frozenset(" ._-+,()[]@=#~'")
@@ -104,6 +104,14 @@ def safe_name(file: File, sender: str, number: int) -> tuple[str, str | None]:
     if not any(letter.isalnum() for letter in stem):
         return base_name(sender, number), None
     return stem.rstrip(), f"{dot}{end}"
+
+
+def without_key(payload: bytes) -> bytes:
+    """Return what the history keeps of a file that was saved: its payload without the key, so that
+    a copy of the home opens no recording of it. Raises `PayloadMalformed`.
+    """
+    file = decoded(payload)
+    return encoded(file._replace(key=bytes(file_stream.KEY_SIZE))) if isinstance(file, File) else payload
 
 
 def stream_size(file: File) -> int:

@@ -50,6 +50,8 @@ class Database:
         """Why this is a copy in memory, which can't be changed; None if it is the database itself.
         """
         self.connection = connection
+        self._has_replaced = False
+        """Whether the log may hold what was overwritten or deleted for good."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -132,8 +134,28 @@ class Database:
             raise _damaged(self.path, str(found).replace("\n", " "))
 
     def overwrite_freed(self) -> None:
-        """From now on, overwritten or deleted content leaves nothing in the pages."""
+        """From now on, overwritten or deleted content leaves nothing in the pages; nor in the log
+        after `erase_replaced`.
+        """
         self.connection.execute("PRAGMA secure_delete = ON")
+        self._has_replaced = True
+
+    def erase_replaced(self) -> None:
+        """Empty the log, which has every page as it was after each transaction since. If another
+        process reads or writes just now, that is left to the next time. Nothing happens if nothing
+        was replaced.
+        """
+        if not self._has_replaced:
+            return
+        with told(self.path):
+            self.connection.set_busy_timeout(0)
+            try:
+                busy, _, _ = next(self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+            except apsw.BusyError:
+                busy = 1
+            finally:
+                self.connection.set_busy_timeout(BUSY_MS)
+        self._has_replaced = bool(busy)
 
     def rewrite(self) -> bool:
         """Rewrite everything, so that nothing deleted is left in the file; False if another process

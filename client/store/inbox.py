@@ -355,9 +355,10 @@ class InboxTable:
                 number,
             )
 
-    def was_shown(self, number: int, *, readable: bool) -> None:
+    def was_shown(self, number: int, *, readable: bool, payload: bytes | None = None) -> None:
         """Note that the user has seen a message. One that could not be read is kept until
-        its key comes.
+        its key comes. `payload`: what is kept of a file of suite 1 from now on, instead of all that
+        opens it.
         """
         state = MessageState.SHOWN if readable else MessageState.UNREADABLE
         # A saved file is on disk. A large text stays: other processes may still show it, and so
@@ -366,9 +367,23 @@ class InboxTable:
         spool = self._database.value("SELECT spool FROM inbox WHERE number = ?", number) if saved else None
         with self._database.transaction():
             self._database.run("UPDATE inbox SET state = ? WHERE number = ?", state, number)
+            if payload is not None:
+                self._keep_only(number, payload)
             if saved:
                 self._database.run("UPDATE inbox SET spool = NULL WHERE number = ?", number)
         self._spools.forget(spool)
+
+    def _keep_only(self, number: int, payload: bytes) -> None:
+        self._database.overwrite_freed()
+        for sender, kind, digest in self._database.rows(
+            "SELECT sender, kind, digest FROM inbox WHERE number = ?", number
+        ):
+            self._database.run(
+                "UPDATE inbox SET content = ?, opened = ? WHERE number = ?",
+                self._sealing.seal(INBOX_CONTENT, payload, number, sender, kind, digest),
+                len(payload),
+                number,
+            )
 
     def call_back(self, sender: ClientId, behind: int = 0) -> None:
         """Return unreadable messages once more, because a key has arrived. Only within a

@@ -10,7 +10,9 @@ import pytest
 
 from client.identity.archive import export_home, import_home
 from client.messenger import Messenger, Renewed, SavedFile, Text, UnknownKind, Unreadable
-from client.suite1.payloads import About, CouldNotOpen, encoded
+from client.suite1.own_keys import OwnKeys
+from client.suite1.payloads import About, CouldNotOpen, File, decoded, encoded
+from client.suite1.peers import Peer
 from common.values import TOKEN_SIZE, Token
 from tests.client.exchange import receive
 from tests.client.fake_gateway import FakeGateway, StoredMessage, SuiteMailroom
@@ -240,6 +242,49 @@ def test_a_file_behind_which_something_is_changed_is_not_saved(
     (content,) = receive(bob)
     assert isinstance(content, SavedFile)
     assert content.path.name == "file.bin"
+
+
+def test_what_was_opened_leaves_no_earlier_state_in_the_home(alice: Messenger, bob: Messenger) -> None:
+    """A copy of the home would open recordings with it."""
+
+    def states(messenger: Messenger) -> set[str]:
+        """Olm's account and sessions; a page of SQLite ends somewhere in them."""
+        store = messenger.home.store
+        keys = store.own_keys.get()
+        assert keys is not None
+        peers = [Peer.from_bytes(peer.state) for peer in store.peers.all() if peer.state is not None]
+        pickles = [session.olm.pickle for peer in peers for session in peer.sessions]
+        return {OwnKeys.from_bytes(keys.state).account, *pickles}
+
+    def are_there(files: bytes, state: str) -> bool:
+        return any(state[at : at + 60].encode() in files for at in (-400, -300, -200, -100))
+
+    earlier: set[str] = set()
+    for number in range(4):
+        for sender, recipient in ((alice, bob), (bob, alice)):
+            earlier |= states(alice) | states(bob)
+            sender.send(recipient.identity().name, f"text {number}")
+            receive(recipient)
+    for messenger in (alice, bob):
+        files = b"".join(path.read_bytes() for path in messenger.home.store.database.path.parent.glob("store.db*"))
+        assert all(are_there(files, state) for state in states(messenger))
+        gone = earlier - states(alice) - states(bob)
+        assert len(gone) > 8
+        assert not any(are_there(files, state) for state in gone)
+
+
+def test_the_key_of_a_file_goes_once_it_is_saved(alice: Messenger, bob: Messenger, tmp_path: Path) -> None:
+    (tmp_path / "file.bin").write_bytes(b"q" * 30_000)
+    alice.send("bob", tmp_path / "file.bin")
+    (content,) = receive(bob)
+    assert isinstance(content, SavedFile)
+    (row,) = bob.home.store.inbox.seen(0)
+    assert row.content is not None
+    payload = decoded(row.content)
+    assert isinstance(payload, File)
+    assert (payload.name, payload.size, payload.key) == ("file.bin", 30_000, bytes(32))
+    # It is in the history as before.
+    assert [one.content for one in bob.seen()] == [content]
 
 
 def test_a_request_to_send_again_is_answered_once(alice: Messenger, bob: Messenger) -> None:

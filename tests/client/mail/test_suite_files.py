@@ -8,10 +8,10 @@ import pytest
 
 from client.errors import CipherError, FileUnreadable
 from client.mail.outgoing_file import ToSend
-from client.mail.suite_files import name_of, read_parts, safe_name, seal_parts, stream_size
+from client.mail.suite_files import name_of, read_parts, safe_name, seal_parts, stream_size, without_key
 from client.store.spool import Spools
 from client.suite1.file_stream import FileOpener
-from client.suite1.payloads import About, File
+from client.suite1.payloads import About, File, Text, decoded, encoded
 from client.suite1.values import Pair
 
 if TYPE_CHECKING:
@@ -78,3 +78,10 @@ def test_a_file_that_is_too_large_or_shrinks_leaves_nothing(tmp_path: Path) -> N
     path.write_bytes(b"short")
     with path.open("rb") as opened, pytest.raises(FileUnreadable, match="shorter"):
         list(read_parts(ToSend(opened.fileno(), 10), path, None))
+
+
+def test_a_payload_without_its_key_says_the_rest() -> None:
+    sent = file("report.pdf", 70)._replace(key=b"k" * 32, caption="read this")
+    assert decoded(without_key(encoded(sent))) == sent._replace(key=bytes(32))
+    text = encoded(Text(About(bytes(16), 1), "hello"))
+    assert without_key(text) == text

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from client.store.home_store import Store
 from client.suite1.values import Identity
 from tests.client.store.mail import NOW, A, B, message, pull
 
 if TYPE_CHECKING:
-    from client.store.home_store import Store
+    from pathlib import Path
 
 ONE = Identity(b"1" * 32, b"2" * 32)
 OTHER = Identity(b"3" * 32, b"4" * 32)
@@ -86,3 +87,28 @@ def test_a_damaged_state_counts_as_none(store: Store, cheap: None) -> None:
     assert row is not None
     assert row.state is None
     assert row.identity == ONE
+
+
+def test_nothing_of_a_replaced_state_stays_in_the_files(store: Store, tmp_path: Path) -> None:
+    def there() -> bool:
+        return any(b"old state" in path.read_bytes() for path in tmp_path.iterdir())
+
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW)
+        store.peers.put_state(A, b"old state " * 1_000)
+    with store.database.transaction():
+        store.peers.put_state(A, b"new")
+    # The log of SQLite has every page as it was.
+    assert there()
+    reader = Store.open(tmp_path)
+    reader.database.connection.execute("BEGIN")
+    assert reader.peers.of_id(A) is not None
+    # Somebody reads just now: that is no failure, and it is done the next time.
+    store.database.erase_replaced()
+    assert there()
+    reader.close()
+    store.database.erase_replaced()
+    assert not there()
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert row.state == b"new"
