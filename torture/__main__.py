@@ -31,6 +31,7 @@ from torture import (
     floods,
     hostile_keys,
     impersonation,
+    kills_while_ratcheting,
     malicious_exports,
     many_sources,
     online_backups,
@@ -45,6 +46,7 @@ from torture import (
     sharded_kills,
     small_disk,
     stale_worker,
+    stolen_home,
 )
 from torture.drill import Drill, Place, Row, broken_off, say
 from torture.stores import EMBEDDED, KINDS, POSTGRESQL, PostgresStores, choose, chosen
@@ -55,6 +57,9 @@ FULL_MINUTES: Final = 10.0
 DRILLS: Final[Mapping[str, Drill]] = {
     random_kills.NAME: random_kills.run,
     real_clients.NAME: real_clients.run,
+    kills_while_ratcheting.NAME: kills_while_ratcheting.run,
+    kills_while_ratcheting.CONTROL: kills_while_ratcheting.run_control,
+    stolen_home.NAME: stolen_home.run,
     deaths_at_points.NAME: deaths_at_points.run,
     published_clients.NAME: published_clients.run,
     published_clients.RESTARTS: published_clients.run_with_server_kills,

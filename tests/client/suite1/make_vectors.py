@@ -30,8 +30,8 @@ from client.suite1.values import (
     OuterKey,
     Pair,
 )
-from tests.client.suite1 import pickles
 from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, World
+from torture import olm_pickles as pickles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,8 +16,8 @@ from client.suite1.layout import Inner
 from client.suite1.messages import Opened, Order
 from client.suite1.payloads import About, Text
 from client.suite1.values import Pair
-from tests.client.suite1 import pickles
 from tests.client.suite1.two_homes import ALICE, BOB, NOW, two_homes
+from torture import olm_pickles as pickles
 
 if TYPE_CHECKING:
     from client.suite1.own_keys import OwnKeys

@@ -14,8 +14,8 @@ from client.suite1.layout import Inner
 from client.suite1.messages import NoSession, NotOpened, Opened, Order
 from client.suite1.payloads import About, Text
 from client.suite1.values import HOUR, MAX_PAYLOAD, MAX_SEALED, MAX_SESSION_IDS, OpenFailure, Pair
-from tests.client.suite1 import pickles
 from tests.client.suite1.two_homes import ALICE, BOB, CAROL, NOW, Home, World, days, talking, two_homes
+from torture import olm_pickles as pickles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,8 @@ from client.suite1.own_keys import OwnKeys
 from client.suite1.padding import padme
 from client.suite1.peers import Peer
 from client.suite1.values import BundleFailure, BundleRefused, Identity, OpenFailure, OuterKey, Pair
-from tests.client.suite1 import make_vectors, pickles
+from tests.client.suite1 import make_vectors
+from torture import olm_pickles as pickles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

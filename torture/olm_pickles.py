@@ -1,15 +1,17 @@
-"""Reads vodozemac's pickles, for the private keys that the vectors name.
+"""Reads vodozemac's pickles: the private keys that a state holds, which the library gives out none
+of.
+
+Owns: their encryption and the names of their fields.
+Promises: pure.
+Exposure: reads states that this project's own code has made.
 
 A pickle is base64 of AES-256-CBC ciphertext of JSON, and 8 bytes of HMAC-SHA256; key, HMAC key and
-IV are HKDF-SHA256 of the pickle key, with info "Pickle". The library itself gives out no private
-key.
+IV are HKDF-SHA256 of the pickle key, with info "Pickle".
 """
-
-from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.primitives import hashes, hmac, padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -17,11 +19,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from client.suite1.olm import PICKLE_KEY
 
-_MAC = 8
+_MAC: Final = 8
 
 
 def read(pickle: str) -> dict[str, Any]:
-    """The JSON inside a pickle."""
+    """Return the JSON inside a pickle."""
     raw = base64.b64decode(pickle + "=" * (-len(pickle) % 4))
     ciphertext, mac = raw[:-_MAC], raw[-_MAC:]
     derived = HKDF(hashes.SHA256(), 80, salt=None, info=b"Pickle").derive(PICKLE_KEY)
@@ -37,7 +39,7 @@ def read(pickle: str) -> dict[str, Any]:
 
 
 def account_secrets(pickle: str) -> dict[str, Any]:
-    """The private keys of an account, in hex; one-time and fallback keys in their order."""
+    """Return the private keys of an account, in hex; one-time and fallback keys in their order."""
     found = read(pickle)
     fallback = found["fallback_keys"]
     return {
@@ -51,7 +53,9 @@ def account_secrets(pickle: str) -> dict[str, Any]:
 
 
 def sending_secrets(pickle: str) -> dict[str, str]:
-    """The ratchet key with which a session sends, and its root key and chain key now, in hex."""
+    """Return the ratchet key with which a session sends, and its root key and chain key now, in
+    hex.
+    """
     found = read(pickle)["sending_ratchet"]
     assert found["type"] == "active"
     return {
@@ -59,6 +63,12 @@ def sending_secrets(pickle: str) -> dict[str, str]:
         "root_key": _hex(found["active_ratchet"]["root_key"]),
         "chain_key": _hex(found["symmetric_key_ratchet"]["key"]),
     }
+
+
+def sends(pickle: str) -> bool:
+    """Whether a session has a ratchet key of its own to send with; it makes one when it answers."""
+    found: object = read(pickle)["sending_ratchet"]["type"]
+    return found == "active"
 
 
 def _hex(octets: list[int]) -> str:
