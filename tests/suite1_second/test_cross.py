@@ -15,8 +15,10 @@ from client.suite1 import bundles as their_bundles
 from client.suite1 import file_stream, identity_numbers, messages, own_keys, peers, values
 from client.suite1 import payloads as their_payloads
 from tests.suite1_second import bundles, cbor, payloads, streams, talk
+from tests.suite1_second.outer import OuterKey
 from tests.suite1_second.people import NOW, bundle_of, new_home, one_time_of
-from tests.suite1_second.primitives import Refused
+from tests.suite1_second.primitives import Refused, public_of
+from torture import olm_pickles
 
 ALICE, BOB = b"alice's id 12345", b"bob's id 1234567"
 HOUR = 60 * 60 * 1000
@@ -263,3 +265,31 @@ def test_both_take_and_refuse_the_same_payloads(name: str) -> None:
     else:
         forms = {"Text": "text", "File": "file", "CouldNotOpen": "could not open", "Unknown": "unknown"}
         assert ours == forms[type(theirs).__name__]
+
+
+def test_a_note_to_oneself(pair: tuple[Alice, Bob]) -> None:
+    """Who follows the text opens a note as any message, with the keys of the home that
+    sealed it.
+    """
+    alice, _ = pair
+    oneself = peers.oneself(alice.keys)
+    for place in (1, 2):
+        alice.keys, sealed = messages.seal_note(alice.keys, oneself, values.Pair(ALICE, ALICE), text(f"{place}"))
+        oneself = sealed.peer
+        secrets = olm_pickles.account_secrets(alice.keys.account)
+        one_time = [bytes.fromhex(key) for key in secrets["one_time_private"]]
+        identity = bundles.Identity(*alice.keys.identity)
+        home = talk.Home(
+            id=ALICE,
+            ed25519_seed=bytes.fromhex(secrets["ed25519_seed"]),
+            identity=identity,
+            curve25519=bytes.fromhex(secrets["curve25519_private"]),
+            one_time={public_of(key): key for key in one_time},
+            fallback=[bytes.fromhex(key) for key in secrets["fallback_private"]],
+            outer=[OuterKey(key.number, key.seed, key.valid_until) for key in alice.keys.outer],
+        )
+        before = len(home.one_time)
+        note = talk.opened(home, talk.Peer(ALICE, identity, 0, b"", highest=place - 1), sealed.envelope)
+        assert (payloads.decode(note.payload).fields[3], note.form, note.number) == (f"{place}", 1, place)
+        assert note.order == "next"
+        assert len(home.one_time) == before - 1
