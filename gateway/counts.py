@@ -31,7 +31,7 @@ class Counts:
         self.bytes_out = 0
         """Inside of TLS."""
         self.requests: dict[int, int] = dict.fromkeys(RequestCode, 0)
-        """But for the 603s of runs, which the link counts."""
+        """But for the 603s and 642s of runs, which the link counts."""
         self.refusals: dict[int, int] = dict.fromkeys(RefusalReason, 0)
 
     def request(self, request: Request) -> None:

@@ -19,7 +19,7 @@ from math import ceil, floor
 from typing import Final, NamedTuple
 
 from common.client_protocol.server_connection import PipelinedSends
-from common.storage_protocol.message_format import first_frames
+from common.storage_protocol.message_format import SEND_FRAME, SEND_ONCE_FRAME, first_frames
 from common.storage_protocol.operations import Refused
 from common.values import RefusalReason
 from gateway.settings import Rate, Settings
@@ -233,5 +233,5 @@ class Allowance:
         if count == wanted:
             return run, None
         refused = RefusedRequests(wanted - count, _too_fast(messages.wait(key, 1, now)))
-        size = first_frames(run.frames, count)
-        return PipelinedSends(run.requester, run.recipients[:count], run.frames[:size]), refused
+        size = first_frames(run.frames, count, SEND_ONCE_FRAME if run.once else SEND_FRAME)
+        return PipelinedSends(run.requester, run.recipients[:count], run.frames[:size], run.once), refused

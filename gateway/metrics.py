@@ -25,6 +25,7 @@ _REASONS: Final[Mapping[int, str]] = {int(reason): reason.name.lower() for reaso
 def _requests(context: SessionContext) -> Mapping[str, int]:
     found = dict(context.counts.requests)
     found[RequestCode.SEND] += context.link.sends_answered
+    found[RequestCode.SEND_ONCE] += context.link.sends_once_answered
     return {str(int(code)): number for code, number in found.items()}
 
 
@@ -106,7 +107,7 @@ def series_of(context: SessionContext) -> Sequence[Series]:
         counter(f"{_PREFIX}tls_handshakes", "TLS handshakes that ended.", openings.handshakes.copy, "result"),
         counter(
             f"{_PREFIX}requests",
-            "Requests begun, by code; pipelined 603s are counted when they are answered.",
+            "Requests begun, by code; pipelined 603s and 642s are counted when they are answered.",
             lambda: _requests(context),
             "code",
         ),

@@ -228,7 +228,7 @@ def test_replay_classes_of_requests_fit_those_of_their_operations() -> None:
     of_code: dict[RequestCode, type[Operation]] = {
         RequestCode.REGISTER: operations.Register,
         RequestCode.SEND: operations.StoreMessages,
-        RequestCode.SEND_ONCE: operations.StoreMessage,
+        RequestCode.SEND_ONCE: operations.StoreMessagesOnce,
         RequestCode.PROVE: operations.MarkAuthenticated,
         RequestCode.BLOCK: operations.SetBlock,
         RequestCode.PUBLISH_KEYS: operations.PublishKeys,

@@ -46,6 +46,7 @@ from common.storage_protocol.operations import (
     Settle,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
 )
 from common.tables import complete
 from torture.caller import Refused
@@ -93,6 +94,8 @@ _KEYS: Final[Sequence[Step]] = (Clients.publish, *[Clients.claim] * 5)
 """As many as are published: more than 100 would not be kept."""
 _ABOUT: Final[Sequence[Step]] = ()
 """It changes nothing, and always returns the same."""
+_OF_BIG_ENDIAN_CLIENTS: Final[Sequence[Step]] = ()
+"""The messages of others travel in runs. The worker keeps it as it does a run of one."""
 _OF_SEVERAL_SHARDS: Final[Sequence[Step]] = ()
 """One worker, as this drill has, is never asked for it."""
 _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
@@ -102,7 +105,8 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
         ListUsers: [Clients.list_users],
         GetPublicKey: [Clients.public_key],
         StoreMessages: _write_and_read(SMALL),
-        StoreMessage: _send_and_fetch(SMALL),
+        StoreMessagesOnce: _send_and_fetch(SMALL),
+        StoreMessage: _OF_BIG_ENDIAN_CLIENTS,
         BeginUpload: _both(LARGE),
         Chunk: _both(HUGE),
         CommitUpload: _both(LARGE),

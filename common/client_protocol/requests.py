@@ -68,6 +68,8 @@ SEND_REQUEST: Final = Struct("<16sBHI16sBI")
 """a whole 603 up to its content: the header, then `SEND_HEAD`"""
 SEND_ONCE_HEAD: Final = Struct("<16s16sBI")
 """token, recipient, kind, content size"""
+SEND_ONCE_REQUEST: Final = Struct("<16sBHI16s16sBI")
+"""a whole 642 up to its content: the header, then `SEND_ONCE_HEAD`"""
 HELLO: Final = Struct("<II")
 """extension version, features"""
 FETCH: Final = Struct("<QIH")

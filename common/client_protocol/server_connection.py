@@ -9,8 +9,8 @@ Exposure: the first code that strangers' bytes meet.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None.
 It may stop pulling at any event (for example while a response is streamed): the rest stays
-buffered. Plain sends are handed out as they are in the buffer: consecutive whole 603s of one
-requester are one event (`PipelinedSends`), up to `Limits.run_messages` of them.
+buffered. Sends are handed out as they are in the buffer: consecutive whole 603s of one requester
+are one event (`PipelinedSends`), up to `Limits.run_messages` of them, and so are 642s.
 
     state     what the next byte is               leaves when
     ───────   ─────────────────────────────────   ────────────────────────────────────────────────────────
@@ -41,6 +41,7 @@ from common.client_protocol.requests import (
     LAYOUTS,
     SEND_HEAD,
     SEND_ONCE_HEAD,
+    SEND_ONCE_REQUEST,
     SEND_REQUEST,
     ContentLayout,
     LargeSendRequest,
@@ -51,7 +52,7 @@ from common.client_protocol.requests import (
 )
 from common.client_protocol.versions import PADDED_BLOCK
 from common.errors import ValueRejected
-from common.storage_protocol.message_format import walk_frames
+from common.storage_protocol.message_format import walk_frames, walk_frames_once
 from common.tables import complete
 from common.values import (
     CLIENT_ID_SIZE,
@@ -66,14 +67,18 @@ from common.values import (
 HEADER_SIZE: Final = REQUEST_HEADER.size
 _unpack_header = REQUEST_HEADER.unpack_from
 _unpack_whole_send = SEND_REQUEST.unpack_from
+_unpack_whole_send_once = SEND_ONCE_REQUEST.unpack_from
 _unpack_send = SEND_HEAD.unpack_from
 _unpack_send_once = SEND_ONCE_HEAD.unpack_from
 _SEND: Final = int(RequestCode.SEND)
 _SEND_ONCE: Final = int(RequestCode.SEND_ONCE)
 _KEY_REQUEST: Final = int(MessageKind.KEY_REQUEST)
 _LAST_KIND: Final = max(MESSAGE_KINDS)
+_LAST_KIND_ONCE: Final = max(KINDS_SENT_ONCE)
 _SEND_FRAME: Final = HEADER_SIZE + SEND_HEAD.size
 _SEND_HEAD: Final = SEND_HEAD.size
+_SEND_ONCE_FRAME: Final = HEADER_SIZE + SEND_ONCE_HEAD.size
+_SEND_ONCE_HEAD: Final = SEND_ONCE_HEAD.size
 _PUBLIC_KEY: Final = int(RequestCode.PUBLIC_KEY)
 _PUBLIC_KEY_SIZE: Final = CLIENT_ID_SIZE
 _ZERO_HEADER_REST: Final = bytes(HEADER_SIZE - CLIENT_ID_SIZE)
@@ -110,7 +115,7 @@ class Malformed(NamedTuple):
 
 
 class PipelinedSends(Struct, frozen=True, gc=False):
-    """603s of one requester, all valid and whole, one behind the other.
+    """603s, or (`once`) 642s, of one requester, all valid and whole, one behind the other.
 
     `frames` are their bytes as they came; `recipients`, one for each, is what their answers need.
     """
@@ -118,9 +123,19 @@ class PipelinedSends(Struct, frozen=True, gc=False):
     requester: bytes
     recipients: list[bytes]
     frames: bytes
+    once: bool = False
+
+    @property
+    def code(self) -> RequestCode:
+        """Of each of them."""
+        return RequestCode.SEND_ONCE if self.once else RequestCode.SEND
 
     def requests(self) -> Iterator[SendRequest]:
         """The requests one by one, for servers without the fast path."""
+        if self.once:
+            for sender, token, recipient, kind, content in walk_frames_once(self.frames):
+                yield SendRequest(ClientId(sender), ClientId(recipient), kind, content, Token(token))
+            return
         for sender, recipient, kind, content in walk_frames(self.frames):
             yield SendRequest(ClientId(sender), ClientId(recipient), kind, content)
 
@@ -345,6 +360,8 @@ class ServerConnection:
                 break
             sender, _version, code, size, recipient, kind, content_size = _unpack_whole_send(data, pos)
             if code != _SEND or sender != requester:
+                if code == _SEND_ONCE and pos == start:
+                    return self._run_once(data, start)
                 break
             if size - _SEND_HEAD == content_size <= largest and 0 < kind <= _LAST_KIND:
                 after = pos + _SEND_FRAME + content_size
@@ -358,14 +375,47 @@ class ServerConnection:
             pos = after
         if pos == start:
             return None
+        self._end_of_run(pos, end, pos - start)
+        return PipelinedSends(requester, recipients, data[start:pos])
+
+    def _run_once(self, data: bytes, start: int) -> PipelinedSends | None:
+        """The same of 642s."""
+        pos = start
+        end = len(data)
+        last_head = min(end - _SEND_ONCE_FRAME, start + self._limits.run_bytes)
+        if self._first:
+            last_head = min(last_head, start)
+        requester = data[start : start + CLIENT_ID_SIZE]
+        largest = self._largest_inline
+        recipients: list[bytes] = []
+        for _ in repeat(None, self._limits.run_messages):
+            if pos > last_head:
+                break
+            sender, _version, code, size, _token, recipient, kind, content_size = _unpack_whole_send_once(data, pos)
+            after = pos + _SEND_ONCE_FRAME + content_size
+            if (
+                code != _SEND_ONCE
+                or sender != requester
+                or not size - _SEND_ONCE_HEAD == content_size <= largest
+                or not 0 < kind <= _LAST_KIND_ONCE
+                or after > end
+            ):
+                break
+            recipients.append(recipient)
+            pos = after
+        if pos == start:
+            return None
+        self._end_of_run(pos, end, pos - start)
+        return PipelinedSends(requester, recipients, data[start:pos], once=True)
+
+    def _end_of_run(self, pos: int, end: int, size: int) -> None:
         if pos == end:
             self._data = b""
             self._pos = 0
         else:
             self._pos = pos
         if self._first:
-            self._leave_frame(pos - start)
-        return PipelinedSends(requester, recipients, data[start:pos])
+            self._leave_frame(size)
 
     def _turned(self, code: int, size: int) -> tuple[int, int]:
         """Translate a header's code and size if the client uses other numbers."""

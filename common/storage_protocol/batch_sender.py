@@ -54,9 +54,16 @@ from common.storage_protocol.frames import (
     encode_batch,
     encode_hello,
 )
-from common.storage_protocol.message_format import first_frames
-from common.storage_protocol.operations import AbortUpload, Operation, Outcome, Release, Settle, StoreMessages
-from common.storage_protocol.send_run import LARGEST, Sender, SendRun, Sends
+from common.storage_protocol.operations import (
+    AbortUpload,
+    Operation,
+    Outcome,
+    Release,
+    Settle,
+    StoreMessages,
+    StoreMessagesOnce,
+)
+from common.storage_protocol.send_run import LARGEST, Sender, SendRun, Sends, bytes_of_first
 from common.storage_protocol.work_estimate import fitting
 
 RESEND_AFTER: Final = 2.0
@@ -354,12 +361,17 @@ class BatchSender(Generic[Waiter, Sender]):
 
         `cost`: bytes they count as until they are answered. The hot path.
         """
-        frames = sends.frames
+        frames, once = sends.frames, sends.once
         run = self._run
-        if run is None or run.authenticated is not authenticated or run.size + len(frames) > LARGEST:
+        if (
+            run is None
+            or run.once is not once
+            or run.authenticated is not authenticated
+            or run.size + len(frames) > LARGEST
+        ):
             if run is not None:
                 self._close_run(run)
-            self._run = run = SendRun(now, authenticated=authenticated)
+            self._run = run = SendRun(now, authenticated=authenticated, once=once)
         run.size += len(frames)
         run.cost += cost
         self.size += cost
@@ -568,7 +580,7 @@ class BatchSender(Generic[Waiter, Sender]):
             self._put_back(undone, [1])
         else:
             operation = undone.operations[0]
-            if not isinstance(operation, StoreMessages) or not _is_many(operation):
+            if not isinstance(operation, StoreMessages | StoreMessagesOnce) or not _is_many(operation):
                 return [Deadly(operation, undone.waiters[0])]
             run = undone.waiters[0]
             assert isinstance(run, SendRun), "runs come from `submit_sends` alone"
@@ -744,4 +756,6 @@ class BatchSender(Generic[Waiter, Sender]):
 
 def _is_many(operation: Operation) -> bool:
     """Whether it is a run of more than one message."""
-    return isinstance(operation, StoreMessages) and first_frames(operation.frames, 1) < len(operation.frames)
+    return isinstance(operation, StoreMessages | StoreMessagesOnce) and (
+        bytes_of_first(operation, 1) < len(operation.frames)
+    )

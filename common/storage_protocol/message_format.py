@@ -1,13 +1,14 @@
 """One message as the store keeps it and as it is handed out, and a frame of a run as it comes in:
 pure layouts.
 
-Owns: the layout of an entry (head and content), and of a frame of `StoreMessages`.
+Owns: the layout of an entry (head and content), and of the frames of `StoreMessages` and
+`StoreMessagesOnce`.
 Promises: packing and walking are inverses; a walk ends exactly at the end, or raises.
 Exposure: contents are opaque; heads are made by the storage worker alone.
 
-Both layouts are those of the client protocol (2143's entries, 603's frames) on purpose: messages
-pass through both programs by the thousand, and what need not be converted costs nothing. See
-docs/decisions/.
+The layouts are those of the client protocol (2143's entries, 603's and 642's frames) on purpose:
+messages pass through both programs by the thousand, and what need not be converted costs nothing.
+See docs/decisions/.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ FLAG_AUTHENTICATED: Final = 1
 """In an entry's flags: the sender's connection was authenticated."""
 SEND_FRAME: Final = Struct("<16s7x16sBI")
 """sender, recipient, kind, content size"""
+SEND_ONCE_FRAME: Final = Struct("<16s7x16s16sBI")
+"""sender, token, recipient, kind, content size"""
 
 _unpack_head = ENTRY_HEAD.unpack_from
 
@@ -104,11 +107,37 @@ def walk_frames(frames: bytes) -> Iterator[Frame]:
         yield Frame(sender, recipient, kind, frames[start:at])
 
 
-def first_frames(frames: bytes, count: int) -> int:
-    """How many bytes the first `count` frames of a run take; all of them where it has no more."""
+class FrameOnce(NamedTuple):
+    """A message of a run with tokens."""
+
+    sender: bytes
+    token: bytes
+    recipient: bytes
+    kind: int
+    content: bytes
+
+
+def walk_frames_once(frames: bytes) -> Iterator[FrameOnce]:
+    """The frames of a run with tokens. Raises `FrameUndecodable` where the last one is cut off."""
+    at, end = 0, len(frames)
+    while at < end:
+        if end - at < SEND_ONCE_FRAME.size:
+            raise FrameUndecodable("a frame's head is cut off")
+        sender, token, recipient, kind, size = SEND_ONCE_FRAME.unpack_from(frames, at)
+        start = at + SEND_ONCE_FRAME.size
+        at = start + size
+        if at > end:
+            raise FrameUndecodable("a frame's content is cut off")
+        yield FrameOnce(sender, token, recipient, kind, frames[start:at])
+
+
+def first_frames(frames: bytes, count: int, layout: Struct = SEND_FRAME) -> int:
+    """How many bytes the first `count` frames of a run take; all of them where it has no more.
+    `layout`: of their heads, which end with the size.
+    """
     at, end = 0, len(frames)
     while count and at < end:
-        at += SEND_FRAME.size + SEND_FRAME.unpack_from(frames, at)[3]
+        at += layout.size + layout.unpack_from(frames, at)[-1]
         count -= 1
     return at
 
@@ -116,3 +145,8 @@ def first_frames(frames: bytes, count: int) -> int:
 def pack_frame(sender: bytes, recipient: bytes, kind: int, content: bytes) -> bytes:
     """The pair of `walk_frames`, for tests and tools."""
     return SEND_FRAME.pack(sender, recipient, kind, len(content)) + content
+
+
+def pack_frame_once(sender: bytes, token: bytes, recipient: bytes, kind: int, content: bytes) -> bytes:
+    """The pair of `walk_frames_once`, for tests and tools."""
+    return SEND_ONCE_FRAME.pack(sender, token, recipient, kind, len(content)) + content

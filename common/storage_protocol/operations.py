@@ -233,6 +233,18 @@ class StoreMessages(_Value, frozen=True, tag=16):
     frames: bytes
 
 
+class StoreMessagesOnce(_Value, frozen=True, tag=24):
+    """Accept messages that came as 642s, in their order, as `StoreMessage` would one by one, each
+    with its token.
+
+    As `StoreMessages`, but in a frame the token [16] lies before the recipient (`SEND_ONCE_FRAME`).
+    Outcome: `MessagesStored`.
+    """
+
+    authenticated: bool
+    frames: bytes
+
+
 class GetUploadProgress(_Value, frozen=True, tag=17):
     """Ask how much of an upload is not on disk yet. Outcome: `UploadProgress`, `UploadUnknown`,
     or `Refused`.
@@ -345,6 +357,7 @@ Operation = (
     | DeleteAccount
     | GetAbout
     | StoreMessages
+    | StoreMessagesOnce
     | GetUploadProgress
     | Forget
     | SetBlock
@@ -477,14 +490,25 @@ class RefusedFrame(_Value, frozen=True):
     retry_after: U32 = 0
 
 
+class RepeatedFrame(_Value, frozen=True):
+    """One message of a run that was accepted before under its token: its place in the run, from 0,
+    and the sequence that it got then.
+    """
+
+    index: U32
+    sequence: U63
+
+
 class MessagesStored(_Value, frozen=True, tag=10):
-    """The messages of a run but the `refused` ones (by growing index) are accepted.
+    """The messages of a run but the `refused` and the `repeated` ones (each by growing index) are
+    accepted.
 
     Theirs are the sequences `first`, `first` + 1, …, in order.
     """
 
     first: U63
     refused: list[RefusedFrame]
+    repeated: list[RepeatedFrame] = []
 
 
 class UploadProgress(_Value, frozen=True, tag=11):
@@ -594,6 +618,7 @@ _KEYS_WORK: Final = 100
 _MAIL_WORK: Final = 200
 _BYTES_READ: Final = 200
 _BYTES_SENT: Final = 64
+_BYTES_SENT_ONCE: Final = 24
 _BYTES_OF_CHUNK: Final = 200
 """Bytes a microsecond."""
 _LARGEST_PAGE: Final = 4 * 1024 * 1024
@@ -641,6 +666,12 @@ ROWS: Final = (
         (MessagesStored,),
         Replay.KEPT,
         lambda messages: _ANY_WORK + len(messages.frames) // _BYTES_SENT,
+    ),
+    _row(
+        StoreMessagesOnce,
+        (MessagesStored,),
+        Replay.KEPT,
+        lambda messages: _ANY_WORK + len(messages.frames) // _BYTES_SENT_ONCE,
     ),
     _row(GetUploadProgress, (UploadProgress, UploadUnknown), Replay.READ_AGAIN),
     _row(DeleteAccount, (Done, DeletionGoesOn), Replay.KEPT),

@@ -1,6 +1,6 @@
-"""A run of sends: 603s of any connections that travel to the worker as one operation.
+"""A run of sends: 603s, or 642s, of any connections that travel to the worker as one operation.
 
-Owns: which messages of a `StoreMessages` are whose, and how a run is divided.
+Owns: which messages of a run are whose, and how it is divided.
 Promises: pure. The messages stay in the order in which they were put in; so do the parts of a
 divided run.
 Exposure: none of its own; it sees frames that were checked.
@@ -10,17 +10,22 @@ Source: docs/storage-protocol.md, "Operations".
 
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from common.storage_protocol.message_format import first_frames
-from common.storage_protocol.operations import StoreMessages
+from common.storage_protocol.message_format import SEND_FRAME, SEND_ONCE_FRAME, first_frames
+from common.storage_protocol.operations import StoreMessages, StoreMessagesOnce
 
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes of frames in one run; what does not fit goes into the next one."""
 
 Sender = TypeVar("Sender")
+RunOfSends = StoreMessages | StoreMessagesOnce
 
 
 class Sends(Protocol):
     """Messages of one connection: their frames, one behind the other, and a recipient for each."""
+
+    @property
+    def once(self) -> bool:
+        """Whether they are 642s, each with a token."""
 
     @property
     def recipients(self) -> list[bytes]:
@@ -37,14 +42,15 @@ that connection counts them. No class of its own, for there is one for each read
 
 
 class SendRun(Generic[Sender]):
-    """Open until `complete`. `opened_at` in monotonic seconds; `cost` and `size`: of all in it, as
-    the senders count it, and of its frames, in bytes.
+    """Open until `complete`. `once`: with tokens. `opened_at` in monotonic seconds; `cost` and
+    `size`: of all in it, as the senders count it, and of its frames, in bytes.
     """
 
-    __slots__ = ("authenticated", "cost", "frames", "opened_at", "shares", "size")
+    __slots__ = ("authenticated", "cost", "frames", "once", "opened_at", "shares", "size")
 
-    def __init__(self, opened_at: float, *, authenticated: bool) -> None:
+    def __init__(self, opened_at: float, *, authenticated: bool, once: bool = False) -> None:
         self.authenticated = authenticated
+        self.once = once
         self.opened_at = opened_at
         self.cost = 0
         self.size = 0
@@ -71,7 +77,7 @@ class SendRun(Generic[Sender]):
         while kept + shares[count][2] <= cost:
             kept += shares[count][2]
             count += 1
-        rest: SendRun[Sender] = SendRun(now, authenticated=self.authenticated)
+        rest: SendRun[Sender] = SendRun(now, authenticated=self.authenticated, once=self.once)
         rest.frames, rest.shares = self.frames[count:], shares[count:]
         del self.frames[count:], shares[count:]
         rest.cost, self.cost = self.cost - kept, kept
@@ -79,18 +85,21 @@ class SendRun(Generic[Sender]):
         self.size -= rest.size
         return rest
 
-    def complete(self) -> StoreMessages:
+    def complete(self) -> RunOfSends:
         """The operation; nothing can be added any more."""
         frames, self.frames = self.frames, []
-        return StoreMessages(self.authenticated, frames[0] if len(frames) == 1 else b"".join(frames))
+        return self._operation(frames[0] if len(frames) == 1 else b"".join(frames))
 
-    def halve(self, operation: StoreMessages) -> "tuple[Half[Sender], Half[Sender], Sender | None]":
+    def _operation(self, frames: bytes) -> RunOfSends:
+        return (StoreMessagesOnce if self.once else StoreMessages)(self.authenticated, frames)
+
+    def halve(self, operation: RunOfSends) -> "tuple[Half[Sender], Half[Sender], Sender | None]":
         """Two runs of half as many messages each, of a complete one that has several.
 
         The third: who put in at a time what is in both now.
         """
-        first: SendRun[Sender] = SendRun(self.opened_at, authenticated=self.authenticated)
-        second: SendRun[Sender] = SendRun(self.opened_at, authenticated=self.authenticated)
+        first: SendRun[Sender] = SendRun(self.opened_at, authenticated=self.authenticated, once=self.once)
+        second: SendRun[Sender] = SendRun(self.opened_at, authenticated=self.authenticated, once=self.once)
         divided: Sender | None = None
         count = left = (self.count + 1) // 2
         for sender, recipients, cost in self.shares:
@@ -105,10 +114,10 @@ class SendRun(Generic[Sender]):
             if mine < len(recipients):
                 second.shares.append((sender, recipients[mine:], cost - its_cost))
                 second.cost += cost - its_cost
-        at = first_frames(operation.frames, count)
+        at = bytes_of_first(operation, count)
         return (
-            Half(StoreMessages(self.authenticated, operation.frames[:at]), first),
-            Half(StoreMessages(self.authenticated, operation.frames[at:]), second),
+            Half(self._operation(operation.frames[:at]), first),
+            Half(self._operation(operation.frames[at:]), second),
             divided,
         )
 
@@ -116,5 +125,10 @@ class SendRun(Generic[Sender]):
 class Half(NamedTuple, Generic[Sender]):
     """A part of a run, as a run of its own."""
 
-    operation: StoreMessages
+    operation: RunOfSends
     run: SendRun[Sender]
+
+
+def bytes_of_first(run: RunOfSends, count: int) -> int:
+    """How many bytes the first `count` frames of a run take; all of them where it has no more."""
+    return first_frames(run.frames, count, SEND_ONCE_FRAME if type(run) is StoreMessagesOnce else SEND_FRAME)

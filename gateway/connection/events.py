@@ -14,7 +14,6 @@ Source: docs/client-protocol.md, "Framing".
 import logging
 from typing import Final, Protocol
 
-from common.client_protocol.requests import RequestCode
 from common.client_protocol.server_connection import (
     BigEndian,
     ContentData,
@@ -82,7 +81,7 @@ def take_up(session: EventContext, event: Event | RefusedRequests) -> int:
         case ContentData() | ContentEnd():
             raise AssertionError("content outside an upload")
         case PipelinedSends():
-            session.context.counts.requests[RequestCode.SEND] += len(event.recipients)
+            session.context.counts.requests[event.code] += len(event.recipients)
             session.refuse(FOREIGN.reason, times=len(event.recipients))
             return len(event.recipients) * SEND_COST
         case RefusedRequests(number, refused):

@@ -29,7 +29,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from common.client_protocol.requests import RequestCode, SendRequest
+from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ERROR, encode_reason, encode_stored, encode_stored_run
 from common.client_protocol.server_connection import (
     ContentData,
@@ -177,22 +177,26 @@ class Session:
         else:
             self.write(response)
 
-    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+    def sends_answered(
+        self, recipients: list[bytes], cost: int, first: int, others: Mapping[int, Refused | Stored]
+    ) -> None:
         """The outcomes of a run of sends; see `gateway.storage.send_answers`."""
         if self.state is State.CLOSED:
             return
         self._unanswered -= 1
         self._inflight -= cost
-        if not refused:
+        if not others:
             self.write(encode_stored_run(recipients, first))
             return
         for index, recipient in enumerate(recipients):
-            refusal = refused.get(index)
-            if refusal is None:
+            other = others.get(index)
+            if other is None:
                 self.write(encode_stored(recipient, first))
                 first += 1
+            elif isinstance(other, Stored):
+                self.write(encode_stored(recipient, other.sequence))
             else:
-                self.refuse(refusal.reason, refusal.retry_after)
+                self.refuse(other.reason, other.retry_after)
 
     def sends_divided(self) -> None:
         """What it submitted in one call will be answered in two."""
@@ -488,7 +492,7 @@ class Session:
                     # Those beyond the limit are answered behind the others.
                     event, self._held = self.allowance.divide(self.authenticated_as, event, self.context.loop.now)
                     if self._held is not None:
-                        self.context.counts.requests[RequestCode.SEND] += self._held.number
+                        self.context.counts.requests[event.code] += self._held.number
                 if event.recipients:
                     left -= self._submit_run(event)
             elif self._unanswered and not flows(self, event):

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from common.client_protocol.requests import SEND_REQUEST
+from common.client_protocol.requests import SEND_ONCE_REQUEST, SEND_REQUEST
 from common.client_protocol.responses import encode_stored, encode_stored_run
 from common.client_protocol.server_connection import PipelinedSends
-from common.storage_protocol.operations import Operation, Outcome, Refused
+from common.storage_protocol.operations import Operation, Outcome, Refused, Stored
 from gateway.connection.context import SessionContext
 from gateway.connection.lifecycle import State
 from gateway.connection.session import Session
@@ -32,10 +32,8 @@ from gateway.storage.shard_links import ShardLinks
 
 log = logging.getLogger("gateway.connection.sharded_session")
 
-_FRAME: Final = SEND_REQUEST.size
 _CONTENT_SIZE: Final = Struct("<I")
-_SIZE_AT: Final = _FRAME - _CONTENT_SIZE.size
-"""Where a 603 says how large its content is: the last thing before it."""
+"""How large its content is: the last thing before it in a 603 and in a 642."""
 _ANSWER: Final = len(encode_stored(bytes(16), 1))
 
 
@@ -90,14 +88,14 @@ class _Run(_Place):
         positions: list[int],
         recipients: list[bytes],
         first: int,
-        refused: Mapping[int, Refused],
+        others: Mapping[int, Refused | Stored],
     ) -> None:
         """The outcomes of the messages at these positions, as `sends_answered` has them."""
         session = self.session
         if session.state is State.CLOSED:
             return
         answers = self._answers
-        if not refused:
+        if not others:
             data = encode_stored_run(recipients, first)
             at = 0
             for position in positions:
@@ -105,12 +103,14 @@ class _Run(_Place):
                 at += _ANSWER
         else:
             for index, position in enumerate(positions):
-                refusal = refused.get(index)
-                if refusal is None:
+                other = others.get(index)
+                if other is None:
                     answers[position] = encode_stored(recipients[index], first)
                     first += 1
+                elif isinstance(other, Stored):
+                    answers[position] = encode_stored(recipients[index], other.sequence)
                 else:
-                    answers[position] = session.refusal(refusal.reason, refusal.retry_after)
+                    answers[position] = session.refusal(other.reason, other.retry_after)
         self._left -= len(positions)
         if not self._left:
             self.answer = b"".join(answers)
@@ -129,11 +129,13 @@ class _Part:
         self.recipients: list[bytes] = []
         self.frames_of: list[bytes] = []
 
-    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+    def sends_answered(
+        self, recipients: list[bytes], cost: int, first: int, others: Mapping[int, Refused | Stored]
+    ) -> None:
         """The outcomes of all of them, or of the next ones if they had to be divided."""
         begin = self._answered
         self._answered += len(recipients)
-        self._run.fill(self.positions[begin : self._answered], recipients, first, refused)
+        self._run.fill(self.positions[begin : self._answered], recipients, first, others)
 
     def sends_divided(self) -> None:
         """They are counted one by one."""
@@ -185,9 +187,11 @@ class ShardedSession(Session):
         by_first_byte, links = self._links.by_first_byte, self._links.links
         authenticated = self.authenticated_as is not None
         parts: dict[int, _Part] = {}
+        head = SEND_ONCE_REQUEST.size if run.once else SEND_REQUEST.size
+        size_at = head - _CONTENT_SIZE.size
         at = 0
         for position, recipient in enumerate(recipients):
-            end = at + _FRAME + _CONTENT_SIZE.unpack_from(frames, at + _SIZE_AT)[0]
+            end = at + head + _CONTENT_SIZE.unpack_from(frames, at + size_at)[0]
             number = by_first_byte[recipient[0]]
             part = parts.get(number)
             if part is None:
@@ -200,7 +204,7 @@ class ShardedSession(Session):
             joined = frames if len(parts) == 1 else b"".join(part.frames_of)
             its_cost = len(joined) + SEND_COST * len(part.recipients)
             links[number].submit_sends(
-                PipelinedSends(run.requester, part.recipients, joined), authenticated, its_cost, part
+                PipelinedSends(run.requester, part.recipients, joined, run.once), authenticated, its_cost, part
             )
             part.frames_of.clear()
         return cost

@@ -281,6 +281,8 @@ class StorageLink:
         """That were sent, without repetitions."""
         self.sends_answered = 0
         """603s of runs."""
+        self.sends_once_answered = 0
+        """642s of runs."""
         self.outcomes_unknown = 0
         self.unsent = 0
         """Operations that were refused because the worker was away."""
@@ -348,7 +350,7 @@ class StorageLink:
         self.bytes_in_flight = self._sender.size
 
     def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
-        """Send these 603s with the next batch. `cost`: bytes they use in memory until they are
+        """Send these messages with the next batch. `cost`: bytes they use in memory until they are
         answered.
         """
         self._sender.submit_sends(run, sender, self._loop.now, cost, authenticated=authenticated)
@@ -458,7 +460,11 @@ class StorageLink:
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
                         try:
                             if isinstance(waiter, SendRun):
-                                self.sends_answered += answer(waiter, outcome)
+                                count = answer(waiter, outcome)
+                                if waiter.once:
+                                    self.sends_once_answered += count
+                                else:
+                                    self.sends_answered += count
                             else:
                                 waiter.answered(operation, outcome)
                         except Exception as error:

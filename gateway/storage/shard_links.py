@@ -109,7 +109,7 @@ class ShardLink(StorageLink):
         self._links.wake(self)
 
     def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
-        """Send these 603s with the next batch to this worker."""
+        """Send these messages with the next batch to this worker."""
         super().submit_sends(run, authenticated, cost, sender)
         self._links.wake(self)
 
@@ -220,6 +220,11 @@ class ShardLinks:
     def sends_answered(self) -> int:
         """603s of runs."""
         return sum([link.sends_answered for link in self.links])
+
+    @property
+    def sends_once_answered(self) -> int:
+        """642s of runs."""
+        return sum([link.sends_once_answered for link in self.links])
 
     @property
     def outcomes_unknown(self) -> int:

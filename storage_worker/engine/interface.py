@@ -21,7 +21,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
+from common.storage_protocol.operations import (
+    Mail,
+    MessagesStored,
+    Refused,
+    Stored,
+    StoreMessages,
+    StoreMessagesOnce,
+    UserEntry,
+)
 from storage_worker.engine.records import Decided, InvitationMade, OldMail, TokenUsed
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import (
@@ -267,12 +275,25 @@ class RunRules(Protocol):
     def takes_mail(self) -> bool:
         """Whether new mail is accepted."""
 
-    def sender_refusal(self, sender: User | None, authenticated: bool) -> Refused | None:
-        """Why a sender may not send, or None."""
+    def sender_refusal(self, sender: User | None, authenticated: bool, *, once: bool) -> Refused | None:
+        """Why a sender may not send, or None. `once`: with tokens."""
 
     def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:
         """Why a message is not accepted: its recipient, kind or size is invalid, or no mail is
         accepted.
+        """
+
+    def once_refusal(self, recipient: User | None, kind: int, size: int) -> Refused | None:
+        """Why a message with a token is not accepted, whatever was sent under its token, or
+        None.
+        """
+
+    def sent_before(self, sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Stored | Refused:
+        """The answer for a token under which this was sent."""
+
+    def new_refusal(self, recipient: User, kind: int) -> Refused | None:
+        """Why a message with a token that is new is not accepted, apart from the limits of its
+        mailbox, or None.
         """
 
     def ids_are_new(self, sequence: int) -> bool:
@@ -401,10 +422,10 @@ class Engine(Protocol):
         commits it. A record that changes nothing is dropped. Raises `TablesDamaged`.
         """
 
-    def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Inside a turn: decide, number and apply a run of messages without tokens; also returns
-        the bytes accepted. It is the engine's own loop, because a run has hundreds of messages.
-        Raises `FrameUndecodable`.
+    def accept_run(self, run: StoreMessages | StoreMessagesOnce, rules: RunRules) -> tuple[MessagesStored, int]:
+        """Inside a turn: decide, number and apply a run of messages; also returns the bytes
+        accepted. It is the engine's own loop, because a run has hundreds of messages. Raises
+        `FrameUndecodable`.
         """
 
     def roll_back(self) -> None:

@@ -9,19 +9,30 @@ Exposure: none; no program opens it.
 import copy
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from common.errors import FrameUndecodable
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, SEND_FRAME
+from common.storage_protocol.message_format import (
+    ENTRY_HEAD,
+    FLAG_AUTHENTICATED,
+    SEND_FRAME,
+    FrameOnce,
+    walk_frames_once,
+)
 from common.storage_protocol.operations import (
     NO_MAIL,
     Mail,
     MessagesStored,
     Part,
+    Refused,
     RefusedFrame,
+    RepeatedFrame,
+    Stored,
     StoreMessages,
+    StoreMessagesOnce,
     UserEntry,
 )
 from common.values import MESSAGE_KINDS, ONE_TIME_KEY_SIZE
@@ -569,10 +580,10 @@ class MemoryEngine:
         self._turn_received.add(message.recipient)
         self._added_bytes += len(message.entry)
 
-    def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Decide, number and apply a run of messages without tokens; also returns the bytes
-        accepted.
-        """
+    def accept_run(self, run: StoreMessages | StoreMessagesOnce, rules: RunRules) -> tuple[MessagesStored, int]:
+        """Decide, number and apply a run of messages; also returns the bytes accepted."""
+        if isinstance(run, StoreMessagesOnce):
+            return self._accept_once(run, rules)
         frames, first = run.frames, self.state.sequence + 1
         seed = self._random_bytes(_SEED_SIZE)
         refused: list[RefusedFrame] = []
@@ -585,7 +596,7 @@ class MemoryEngine:
                 raise FrameUndecodable("the last frame of a run is cut off")
             recipient = self.users.find(recipient_id)
             sequence = self.state.sequence + 1
-            refusal = rules.sender_refusal(self.users.find(sender_id), run.authenticated)
+            refusal = rules.sender_refusal(self.users.find(sender_id), run.authenticated, once=False)
             if refusal is None and (
                 recipient is None or kind not in MESSAGE_KINDS or size > rules.largest_message or not rules.takes_mail
             ):
@@ -604,6 +615,45 @@ class MemoryEngine:
                 refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
             index += 1
         return MessagesStored(first, refused), len(frames) if self.state.sequence >= first else 0
+
+    def _accept_once(self, run: StoreMessagesOnce, rules: RunRules) -> tuple[MessagesStored, int]:
+        first = self.state.sequence + 1
+        refused: list[RefusedFrame] = []
+        repeated: list[RepeatedFrame] = []
+        for index, frame in enumerate(walk_frames_once(run.frames)):
+            before = self.state.sequence
+            outcome = self._once(frame, run.authenticated, rules)
+            if isinstance(outcome, Refused):
+                refused.append(RefusedFrame(index, outcome.reason, outcome.retry_after))
+            elif self.state.sequence == before:
+                repeated.append(RepeatedFrame(index, outcome.sequence))
+        return MessagesStored(first, refused, repeated), len(run.frames) if self.state.sequence >= first else 0
+
+    def _once(self, frame: FrameOnce, authenticated: bool, rules: RunRules) -> Stored | Refused:
+        sender_id, token, recipient_id, kind, content = frame
+        sender, recipient = self.users.find(sender_id), self.users.find(recipient_id)
+        refusal = rules.sender_refusal(sender, authenticated, once=True)
+        refusal = refusal or rules.once_refusal(recipient, kind, len(content))
+        if refusal is not None:
+            return refusal
+        assert sender is not None, "it was not refused"
+        assert recipient is not None, "it was not refused"
+        digest = sha256(content).digest()
+        sent = self.tokens.find(sender.row, token, rules.now_ms)
+        if sent is not None:
+            return rules.sent_before(sent, recipient, kind, digest)
+        sequence = self.state.sequence + 1
+        refusal = rules.new_refusal(recipient, kind)
+        refusal = refusal or rules.crowded(self.mailboxes.mailbox(recipient.row), sender_id, 1, len(content), sequence)
+        if refusal is not None:
+            return refusal
+        head = ENTRY_HEAD.pack(sender_id, token, sequence, rules.now_ms, FLAG_AUTHENTICATED, kind, len(content))
+        if recipient.blocks and rules.is_blocked(recipient, sender_id):
+            self.state.sequence = sequence
+        else:
+            self._put(MessageAccepted(recipient.row, sequence, head + content, 0))
+        self.state.tokens.append(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, rules.now_ms))
+        return Stored(sequence)
 
     def roll_back(self) -> None:
         """A turn was undone: return to the state of the disk."""

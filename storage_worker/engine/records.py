@@ -178,6 +178,23 @@ class OneTimeKeyClaimed(_RecordBase, frozen=True, tag=14):
     user: int
 
 
+class MessagesAcceptedOnce(_RecordBase, frozen=True, tag=15):
+    """The messages of `frames` (see `StoreMessagesOnce`), except those at the indexes `left_out`,
+    are in their mailboxes, and their tokens are used.
+
+    They have the sequences from `first` on. Those at `dropped` have a sequence and a used token,
+    but are in no mailbox. `senders`: the user rows of the senders, one for each stretch of frames
+    with the same sender; 0 where all of the stretch is left out.
+    """
+
+    first: int
+    accepted_at: int
+    frames: bytes
+    senders: list[int]
+    left_out: list[int]
+    dropped: list[int] = []
+
+
 class UserRegistered(Struct, frozen=True):
     """There is a user with this id and name, which were free. The engine gives the row.
 
@@ -201,6 +218,7 @@ class RunningNoted(Struct, frozen=True):
 
 Record = (
     MessagesAccepted
+    | MessagesAcceptedOnce
     | MessageAccepted
     | MailRemoved
     | TokenUsed

@@ -1,4 +1,4 @@
-"""Rules of sending: one message with or without a token, and runs of messages without.
+"""Rules of sending: one message, or a run of them, with tokens or without.
 
 Owns: the sequences, tokens and heads that messages get. Promises: what was sent under a token is
 accepted once; sequences follow the order of acceptance.
@@ -16,8 +16,9 @@ from common.storage_protocol.operations import (
     Stored,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
 )
-from common.values import MESSAGE_KINDS, MessageKind
+from common.values import KINDS_SENT_ONCE, MESSAGE_KINDS, MessageKind
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import MessageAccepted, SequenceUsed, TokenUsed
 from storage_worker.engine.values import Admission, MailboxStats, User
@@ -65,11 +66,11 @@ class _RunRules:
         """Whether new mail is accepted."""
         return self._admission.level is Admission.OPEN
 
-    def sender_refusal(self, sender: User | None, authenticated: bool) -> Refused | None:
+    def sender_refusal(self, sender: User | None, authenticated: bool, *, once: bool) -> Refused | None:
         """Why a sender may not send, or None."""
         if sender is None:
             return REQUESTER_UNKNOWN
-        if sender.must_authenticate and not authenticated:
+        if not authenticated and (sender.must_authenticate or once):
             return PROOF_NEEDED
         if sender.is_disabled:
             return DISABLED
@@ -84,6 +85,26 @@ class _RunRules:
         if kind not in MESSAGE_KINDS:
             return MALFORMED
         return TOO_LARGE if size > self.largest_message else self._admission.refusal
+
+    def once_refusal(self, recipient: User | None, kind: int, size: int) -> Refused | None:
+        """Why a message with a token is not accepted, whatever was sent under its token."""
+        if recipient is None:
+            return RECIPIENT_UNKNOWN
+        if kind not in KINDS_SENT_ONCE:
+            return MALFORMED
+        return TOO_LARGE if size > self.largest_message else None
+
+    def sent_before(self, sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Stored | Refused:
+        """The answer for a token under which this was sent."""
+        return sent_before(sent, recipient, kind, digest)
+
+    def new_refusal(self, recipient: User, kind: int) -> Refused | None:
+        """Why a message with a token that is new is not accepted, apart from the limits of its
+        mailbox.
+        """
+        if kind == _SEALED and not recipient.takes_sealed:
+            return NO_KEYS
+        return None if self.takes_mail else self._admission.refusal
 
     def is_blocked(self, recipient: User, sender: bytes) -> bool:
         """Whether the recipient has blocked the sender with this id."""
@@ -198,14 +219,14 @@ class SendingRules:
         self._random_at = at + 16
         return self._random_pool[at : at + 16]
 
-    def store_messages(self, _slot: int, run: StoreMessages) -> Outcome:
-        """A run of messages without tokens; raises `FrameUndecodable`."""
+    def store_messages(self, _slot: int, run: StoreMessages | StoreMessagesOnce) -> Outcome:
+        """A run of messages; raises `FrameUndecodable`."""
         outcome, accepted_bytes = self._engine.accept_run(run, self._run_rules)
         self._admission.accepted_bytes += accepted_bytes
         return outcome
 
 
-def sent_before(sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Outcome:
+def sent_before(sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Stored | Refused:
     """The answer for a used token: the first answer again if it is the same message."""
     same = (sent.recipient, sent.kind, sent.digest) == (recipient.row, kind, digest)
     return Stored(sent.sequence) if same else TOKEN_REUSED
@@ -216,4 +237,5 @@ SENDING: Final = (
     .row(StoreMessage, SendingRules.store_message)
     # It refuses each of its messages by itself.
     .row(StoreMessages, SendingRules.store_messages, reads_first=False)
+    .row(StoreMessagesOnce, SendingRules.store_messages, reads_first=False)
 )

@@ -38,8 +38,16 @@ from common.storage_protocol.frames import (
     decode_outcomes,
     encode_outcomes,
 )
-from common.storage_protocol.message_format import SEND_FRAME
-from common.storage_protocol.operations import READ_AGAIN, Operation, Outcome, Pull, Pulled, StoreMessages
+from common.storage_protocol.message_format import SEND_FRAME, SEND_ONCE_FRAME
+from common.storage_protocol.operations import (
+    READ_AGAIN,
+    Operation,
+    Outcome,
+    Pull,
+    Pulled,
+    StoreMessages,
+    StoreMessagesOnce,
+)
 from storage_worker.engine.errors import StoreDamaged, StoreFailed, StoreFull, TablesDamaged
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import BatchApplied, SlotTaken
@@ -334,4 +342,12 @@ def _took_nothing(operation: Operation, outcome: Outcome) -> bool:
 
 def _most_messages(operations: Sequence[Operation]) -> int:
     """The most messages that these may store."""
-    return sum([len(op.frames) // SEND_FRAME.size if type(op) is StoreMessages else 1 for op in operations])
+    most = 0
+    for operation in operations:
+        if isinstance(operation, StoreMessages):
+            most += len(operation.frames) // SEND_FRAME.size
+        elif isinstance(operation, StoreMessagesOnce):
+            most += len(operation.frames) // SEND_ONCE_FRAME.size
+        else:
+            most += 1
+    return most

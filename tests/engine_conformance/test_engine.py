@@ -5,13 +5,14 @@ reads, in the same life and after a restart.
 """
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from common.errors import FrameUndecodable
-from common.storage_protocol.message_format import ENTRY_HEAD, pack_frame
+from common.storage_protocol.message_format import ENTRY_HEAD, pack_frame, pack_frame_once
 from common.storage_protocol.operations import (
     Fetch,
     Fetched,
@@ -19,7 +20,9 @@ from common.storage_protocol.operations import (
     Refused,
     Register,
     Registered,
+    RepeatedFrame,
     StoreMessages,
+    StoreMessagesOnce,
     UserEntry,
 )
 from common.values import RefusalReason
@@ -682,6 +685,118 @@ class TestRuns:
         with pytest.raises(AssertionError):
             gateway.ask(StoreMessages(False, frames))
         assert contents(store.engine, found(store.engine, bob).row) == []
+
+
+class TestRunsOnce:
+    """Runs of messages with tokens."""
+
+    @RESTARTS
+    def test_what_was_sent_before_is_answered_again(self, store: Store, restart: bool | None) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        frames = [
+            (alice, b"1", bob, 3, b"one"), (b"?" * 16, b"1", bob, 3, b"two"), (alice, b"2", b"?" * 16, 3, b"three"),
+            (bob, b"1", bob, 3, b"four"), (alice, b"1", bob, 3, b"one"), (alice, b"1", bob, 4, b"one"),
+            (alice, b"3", alice, 2, b""), (alice, b"4", alice, 9, b"x"),
+        ]  # fmt: skip
+        run = StoreMessagesOnce(
+            True, b"".join(pack_frame_once(who, token * 16, whom, kind, it) for who, token, whom, kind, it in frames)
+        )
+        [outcome] = gateway.ask(run)
+        assert isinstance(outcome, MessagesStored)
+        first = outcome.first
+        refused = [
+            (1, RefusalReason.REQUESTER_UNKNOWN), (2, RefusalReason.RECIPIENT_UNKNOWN),
+            (5, RefusalReason.TOKEN_REUSED), (7, RefusalReason.MALFORMED),
+        ]  # fmt: skip
+        assert [(one.index, one.reason) for one in outcome.refused] == refused
+        assert outcome.repeated == [RepeatedFrame(4, first)]
+        maybe_restart(store, restart)
+        bobs, alices = (found(store.engine, user).row for user in (bob, alice))
+        for _ in range(2):
+            assert contents(store.engine, bobs) == [(first, b"one"), (first + 1, b"four")]
+            assert contents(store.engine, alices) == [(first + 2, b"")]
+            gateway = Gateway(store.worker, incarnation=os.urandom(16))
+            [again] = gateway.ask(run)
+            assert isinstance(again, MessagesStored)
+            assert [(one.index, one.reason) for one in again.refused] == refused
+            assert again.repeated == [
+                RepeatedFrame(0, first), RepeatedFrame(3, first + 1), RepeatedFrame(4, first),
+                RepeatedFrame(6, first + 2),
+            ]  # fmt: skip
+        sent = store.engine.tokens.find(alices, b"3" * 16, store.worker.now_ms)
+        assert sent is not None
+        assert (sent.sequence, sent.recipient, sent.kind) == (first + 2, alices, 2)
+
+    @RESTARTS
+    def test_what_is_blocked_has_a_sequence_and_a_token(self, store: Store, restart: bool | None) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        bobs = found(store.engine, bob).row
+        decide(store.engine, SenderBlocked(bobs, found(store.engine, alice).row, True))
+        frames = [(alice, b"1", b"one"), (bob, b"2", b"two")]
+        run = StoreMessagesOnce(
+            True, b"".join(pack_frame_once(who, token * 16, bob, 3, content) for who, token, content in frames)
+        )
+        [outcome] = gateway.ask(run)
+        assert isinstance(outcome, MessagesStored)
+        maybe_restart(store, restart)
+        first = outcome.first
+        assert contents(store.engine, bobs) == [(first + 1, b"two")]
+        [again] = Gateway(store.worker, incarnation=os.urandom(16)).ask(run)
+        assert isinstance(again, MessagesStored)
+        assert again.repeated == [RepeatedFrame(0, first), RepeatedFrame(1, first + 1)]
+
+    def test_it_needs_an_authenticated_connection(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        [alice] = gateway.register("alice")
+        [outcome] = gateway.ask(StoreMessagesOnce(False, pack_frame_once(alice, b"t" * 16, alice, 3, b"x")))
+        assert isinstance(outcome, MessagesStored)
+        assert [one.reason for one in outcome.refused] == [RefusalReason.PROOF_NEEDED]
+
+    @RESTARTS
+    def test_the_newest_1024_of_a_sender_are_known(self, store: Store, restart: bool | None) -> None:
+        gateway = Gateway(store.worker)
+        users = list(gateway.register("alice", "bob", "carol", "dave"))
+        alice = users[0]
+        frames = [pack_frame_once(alice, n.to_bytes(16, "big"), users[n % 4], 3, b"x") for n in range(1025)]
+        outcomes = [
+            gateway.ask(StoreMessagesOnce(True, b"".join(frames[at : at + 25])))[0] for at in range(0, 1025, 25)
+        ]
+        assert isinstance(outcomes[0], MessagesStored)
+        first = outcomes[0].first
+        maybe_restart(store, restart)
+        row, now = found(store.engine, alice).row, store.worker.now_ms
+        assert store.engine.tokens.find(row, (0).to_bytes(16, "big"), now) is None
+        [second, last] = [store.engine.tokens.find(row, n.to_bytes(16, "big"), now) for n in (1, 1024)]
+        assert second is not None
+        assert last is not None
+        assert (second.sequence, last.sequence) == (first + 1, first + 1024)
+
+    def test_one_that_is_cut_off_leaves_nothing(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        [alice] = gateway.register("alice")
+        frame = pack_frame_once(alice, b"t" * 16, alice, 3, b"one")
+        with pytest.raises(AssertionError):
+            gateway.ask(StoreMessagesOnce(True, frame + frame[:-1]))
+        row = found(store.engine, alice).row
+        assert contents(store.engine, row) == []
+        assert store.engine.tokens.find(row, b"t" * 16, store.worker.now_ms) is None
+
+    def test_without_room_nothing_new_is_accepted(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        [alice] = gateway.register("alice")
+        known = pack_frame_once(alice, b"t" * 16, alice, 3, b"one")
+        [outcome] = gateway.ask(StoreMessagesOnce(True, known))
+        assert isinstance(outcome, MessagesStored)
+        store.worker.limit_room(0)
+        new = [pack_frame_once(alice, bytes([n]) * 16, alice, 3, bytes(200_000)) for n in range(10)]
+        [full] = gateway.ask(StoreMessagesOnce(True, b"".join([known, *new])))
+        store.worker.limit_room(None)
+        assert isinstance(full, MessagesStored)
+        assert [one.reason for one in full.refused] == [RefusalReason.STORAGE_FULL] * 10
+        assert full.repeated == [RepeatedFrame(0, outcome.first)]
+        assert contents(store.engine, found(store.engine, alice).row) == [(outcome.first, b"one")]
 
 
 class TestTokens:

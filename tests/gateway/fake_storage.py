@@ -19,7 +19,7 @@ from common.storage_protocol.frames import (
     decode_to_worker,
     encode_to_gateway,
 )
-from common.storage_protocol.message_format import walk_frames
+from common.storage_protocol.message_format import walk_frames, walk_frames_once
 from common.storage_protocol.operations import (
     NO_MAIL,
     AboutServer,
@@ -47,9 +47,11 @@ from common.storage_protocol.operations import (
     RefusedFrame,
     Register,
     Registered,
+    RepeatedFrame,
     Stored,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
     UploadProgress,
     UsersPage,
 )
@@ -64,7 +66,7 @@ class FakeStorage:
 
     It dies of every batch that has a message with the content `deadly`.
 
-    A `StoreMessages` is noted and decided as the `StoreMessage`s that it stands for.
+    A run is noted and decided as the `StoreMessage`s that it stands for.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, shard: tuple[int, int] = (0, 1)) -> None:
@@ -72,6 +74,8 @@ class FakeStorage:
         self.endpoint = f"ipc://{folder}/s{shard[0]}.sock"
         self.decide: Callable[[Operation], Outcome] = default_decision
         self.deadly: bytes | None = None
+        self.known: dict[bytes, int] = {}
+        """By token the sequences of messages that were sent before."""
         self.answering = True
         self.welcoming = True
         self.epoch = 0
@@ -115,8 +119,8 @@ class FakeStorage:
                     self.held.append(message)
 
     def _kills(self, batch: Batch) -> bool:
-        runs = [operation for operation in batch.operations if isinstance(operation, StoreMessages)]
-        return any(frame.content == self.deadly for run in runs for frame in walk_frames(run.frames))
+        runs = [operation for operation in batch.operations if isinstance(operation, StoreMessages | StoreMessagesOnce)]
+        return any(message.content == self.deadly for run in runs for message in messages_of(run))
 
     def welcome(self, hello: Hello) -> None:
         self.epoch += 1
@@ -124,16 +128,23 @@ class FakeStorage:
 
     def answer(self, batch: Batch) -> None:
         for operation in batch.operations:
-            self.operations.extend(messages_of(operation) if isinstance(operation, StoreMessages) else [operation])
+            if isinstance(operation, StoreMessages | StoreMessagesOnce):
+                self.operations += messages_of(operation)
+            else:
+                self.operations.append(operation)
         outcomes = [self._outcome(operation) for operation in batch.operations]
         self.say(Reply(batch.slot, batch.epoch, batch.number, self.incarnation, outcomes))
 
     def _outcome(self, operation: Operation) -> Outcome:
-        if not isinstance(operation, StoreMessages):
+        if not isinstance(operation, StoreMessages | StoreMessagesOnce):
             return self.decide(operation)
         first = 0
         refused: list[RefusedFrame] = []
+        repeated: list[RepeatedFrame] = []
         for index, message in enumerate(messages_of(operation)):
+            if message.token in self.known:
+                repeated.append(RepeatedFrame(index, self.known[message.token]))
+                continue
             outcome = self.decide(message)
             match outcome:
                 case Stored(sequence):
@@ -142,7 +153,7 @@ class FakeStorage:
                     refused.append(RefusedFrame(index, reason, retry_after))
                 case _:
                     return outcome
-        return MessagesStored(first, refused)
+        return MessagesStored(first, refused, repeated)
 
     def say(self, message: ToGateway) -> None:
         self.say_raw(encode_to_gateway(message))
@@ -159,8 +170,13 @@ class FakeStorage:
             self.die()
 
 
-def messages_of(run: StoreMessages) -> list[Operation]:
+def messages_of(run: StoreMessages | StoreMessagesOnce) -> list[StoreMessage]:
     """The same, one by one."""
+    if isinstance(run, StoreMessagesOnce):
+        return [
+            StoreMessage(sender, run.authenticated, recipient, kind, content, token)
+            for sender, token, recipient, kind, content in walk_frames_once(run.frames)
+        ]
     return [
         StoreMessage(sender, run.authenticated, recipient, kind, content)
         for sender, recipient, kind, content in walk_frames(run.frames)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.client_protocol.requests import SendRequest, encode
 from common.client_protocol.server_connection import PipelinedSends
 from common.storage_protocol.operations import Refused
-from common.values import ClientId, RefusalReason
+from common.values import ClientId, RefusalReason, Token
 from gateway.limits import Allowance, Limits, RateLimiter, RefusedRequests
 from gateway.settings import Rate, Settings
 
@@ -239,6 +239,14 @@ def test_of_a_run_the_first_ones_pass() -> None:
     assert one.divide(ALICE, whole, 0.5) == (run(), RefusedRequests(64, too_fast(1)))
     assert one.divide(ALICE, whole, 2.0) == (run(5, 5), RefusedRequests(62, too_fast(1)))
     assert one.divide(None, run(5, 6), 2.0) == (run(5, 6), None)
+
+
+def test_a_run_of_642s_is_divided_at_a_message() -> None:
+    frames = [encode(SendRequest(ALICE, BOB, 3, bytes(n), Token(bytes([n]) * 16))) for n in range(64)]
+    whole = PipelinedSends(ALICE, [BOB] * 64, b"".join(frames), once=True)
+    passing, beyond = connected(limits()).divide(ALICE, whole, 0.0)
+    assert passing == PipelinedSends(ALICE, [BOB] * 60, b"".join(frames[:60]), once=True)
+    assert beyond == RefusedRequests(4, too_fast(1))
 
 
 @given(

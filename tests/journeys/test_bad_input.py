@@ -101,7 +101,7 @@ def rows(server: Server) -> dict[str, int]:
     with closing(apsw.Connection(str(server.data / "mail.db"), flags=apsw.SQLITE_OPEN_READONLY)) as database:
         found: dict[str, int] = {
             table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # type: ignore[index]
-            for table in ("user", "mail_page", "sent_token")
+            for table in ("user", "mail_page", "token_page")
         }
     return {**found, "files": len(list((server.data / "bodies").iterdir()))}
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.frames import Batch, Reply
-from common.storage_protocol.message_format import pack_frame, walk_frames
+from common.storage_protocol.message_format import pack_frame, pack_frame_once, walk_frames, walk_frames_once
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
@@ -38,6 +38,7 @@ from common.storage_protocol.operations import (
     Stored,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
 )
 from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces
 
@@ -71,6 +72,10 @@ class Workload:
         self.pending: list[Batch] = []
         self.acknowledged = 0
         self.published: set[bytes] = set()
+        self.sent_once: dict[bytes, int] = {}
+        """Frames with tokens that were acknowledged, and their sequences."""
+        self.twice = 0
+        """Messages with tokens that got another sequence when they were sent again."""
         self.claimed: Counter[bytes] = Counter()
         """One-time keys of the first user, as answers tell."""
         self._count = 0
@@ -106,7 +111,7 @@ class Workload:
         elif self._chance.random() < 0.3:
             self.ask(*self._sends(2), *self._keys(), *self._sends(2))
         elif self._chance.random() < 0.4:
-            self.ask(self._run(20), *self._sends(2), self._run(3))
+            self.ask(self._run(20), *self._sends(2), self._run_once(20), self._run(3))
         else:
             self.ask(*self._sends(20))
 
@@ -138,6 +143,23 @@ class Workload:
             for _ in range(self._chance.randrange(most + 1))
         ]
         return StoreMessages(True, b"".join(frames))
+
+    def _run_once(self, most: int) -> Operation:
+        """New ones, and some that were sent before."""
+        frames = [
+            pack_frame_once(
+                self._chance.choice(self.users),
+                self._chance.randbytes(16),
+                self._chance.choice([*self.users, bytes(16)]),
+                3,
+                self._content(self._chance.choice([0, 50, 300, 5000])),
+            )
+            for _ in range(self._chance.randrange(most + 1))
+        ]
+        known = list(self.sent_once)[-200:]
+        frames += [self._chance.choice(known) for _ in range(self._chance.randrange(4)) if known]
+        self._chance.shuffle(frames)
+        return StoreMessagesOnce(True, b"".join(frames))
 
     def _upload(self) -> list[Operation]:
         self._uploads += 1
@@ -189,6 +211,8 @@ class Workload:
                     self.acknowledged += 1
                 case StoreMessages(), MessagesStored():
                     self._run_stored(operation, outcome)
+                case StoreMessagesOnce(), MessagesStored():
+                    self._run_once_stored(operation, outcome)
                 case BeginUpload(), _:
                     content = b""
                 case Chunk(), _:
@@ -217,6 +241,24 @@ class Workload:
                 self.stored[sequence] = (frame.recipient, frame.content)
                 self.acknowledged += 1
                 sequence += 1
+
+    def _run_once_stored(self, run: StoreMessagesOnce, outcome: MessagesStored) -> None:
+        refused = {frame.index for frame in outcome.refused}
+        repeated = {frame.index: frame.sequence for frame in outcome.repeated}
+        sequence = outcome.first
+        for index, frame in enumerate(walk_frames_once(run.frames)):
+            if index in refused:
+                continue
+            whole = pack_frame_once(*frame)
+            if index in repeated:
+                if self.sent_once.setdefault(whole, repeated[index]) != repeated[index]:
+                    self.twice += 1
+                continue
+            self.twice += whole in self.sent_once
+            self.sent_once[whole] = sequence
+            self.stored[sequence] = (frame.recipient, frame.content)
+            self.acknowledged += 1
+            sequence += 1
 
     def _delete(self, user: bytes, first: int, last: int) -> None:
         self.deleted |= set(self._of(user, first, last))
@@ -254,6 +296,8 @@ class Workload:
                     maybe.add(operation.content)
                 case StoreMessages():
                     maybe |= {frame.content for frame in walk_frames(operation.frames)}
+                case StoreMessagesOnce():
+                    maybe |= {frame.content for frame in walk_frames_once(operation.frames)}
                 case CommitUpload():
                     maybe |= {content for _, content in found.values() if len(content) > 0}
                 case Settle():
@@ -268,7 +312,7 @@ class Workload:
         keys = self._check_keys(worker)
         return Findings(
             len(lost) + keys.lost,
-            len(self.deleted & found.keys()) + keys.returned,
+            len(self.deleted & found.keys()) + keys.returned + self.twice,
             len(unexpected) + keys.unexpected,
         )
 

@@ -18,7 +18,14 @@ from typing import Final, NamedTuple
 
 from common.errors import FrameUndecodable
 from common.rare_log import RareLog
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, SEND_FRAME, Head, heads
+from common.storage_protocol.message_format import (
+    ENTRY_HEAD,
+    FLAG_AUTHENTICATED,
+    SEND_FRAME,
+    SEND_ONCE_FRAME,
+    Head,
+    heads,
+)
 from common.storage_protocol.operations import (
     NO_MAIL,
     Mail,
@@ -39,6 +46,7 @@ from storage_worker.engine.records import (
     MailRemoved,
     MessageAccepted,
     MessagesAccepted,
+    MessagesAcceptedOnce,
     OldMail,
     Record,
     SequenceUsed,
@@ -60,6 +68,9 @@ accepted at, flags.
 """
 FRAME_TAIL: Final = SEND_FRAME.size - 5
 """Where in a frame kind, content size and content begin: the end of an entry, as it is."""
+ONCE_ENTRY: Final = Struct("<16s16sQQB")
+FRAME_ONCE_TAIL: Final = SEND_ONCE_FRAME.size - 5
+"""The same of a frame with a token."""
 
 _unpack_frame = SEND_FRAME.unpack_from
 _pack_run_entry = RUN_ENTRY.pack
@@ -153,6 +164,8 @@ class MessageQueue:
         match record:
             case MessagesAccepted():
                 self._replay_run(record)
+            case MessagesAcceptedOnce():
+                self._replay_run_once(record)
             case MessageAccepted():
                 self.accept(record)
             case MailRemoved():
@@ -375,7 +388,7 @@ class MessageQueue:
             if name != sender_id:
                 sender_id = name
                 try:
-                    problem = rules.sender_refusal(known(name) or find_user(name), authenticated)
+                    problem = rules.sender_refusal(known(name) or find_user(name), authenticated, once=False)
                 except Exception as error:
                     problem = rules.unreadable(error)
             refusal = problem
@@ -417,8 +430,8 @@ class MessageQueue:
             self.run_accepted(record, sequence - 1, touched)
         return MessagesStored(first, refused), record
 
-    def run_accepted(self, run: MessagesAccepted, last: int, boxes: set[Mailbox]) -> None:
-        """`accept_run` put the messages of a run, up to sequence `last`, into `boxes`."""
+    def run_accepted(self, run: MessagesAccepted | MessagesAcceptedOnce, last: int, boxes: set[Mailbox]) -> None:
+        """The messages of a run, up to sequence `last`, were put into `boxes`."""
         self.sequence = last
         self.accepted += last - run.first + 1 - len(run.dropped)
         self.unflushed_bytes += len(run.frames)
@@ -441,6 +454,25 @@ class MessageQueue:
                 self._put(
                     self.mailbox(self._users.row_of(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0
                 )
+            index += 1
+            at = end
+        self.sequence = max(self.sequence, sequence)
+
+    def _replay_run_once(self, run: MessagesAcceptedOnce) -> None:
+        frames = run.frames
+        left_out, dropped = set(run.left_out), set(run.dropped)
+        sequence = run.first - 1
+        index = at = 0
+        while at < len(frames):
+            sender, token, recipient, _kind, size = SEND_ONCE_FRAME.unpack_from(frames, at)
+            end = at + SEND_ONCE_FRAME.size + size
+            if index not in left_out:
+                sequence += 1
+            if index not in left_out and index not in dropped:
+                # Who sends under a token is always authenticated.
+                entry = ONCE_ENTRY.pack(sender, token, sequence, run.accepted_at, FLAG_AUTHENTICATED)
+                box = self.mailbox(self._users.row_of(recipient))
+                self._put(box, sequence, entry + frames[at + FRAME_ONCE_TAIL : end], 0)
             index += 1
             at = end
         self.sequence = max(self.sequence, sequence)

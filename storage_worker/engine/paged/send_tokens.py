@@ -1,109 +1,155 @@
 """Remembers the tokens under which senders sent, so that a resend is recognised even after the
 message was fetched.
 
-Owns: the tokens that the table does not have, and marks of those that it has.
-Promises: the newest 1,024 tokens of a sender are kept, for at most 7 days; the clean-up per
-transaction is bounded. What is remembered of the table is bounded: 4 KiB for each of a thousand
-senders. `take` gives what the table lacks; until `written` says that it has it, a
-later `take` gives it again.
+Owns: the tokens that the table does not have, and marks of those that either has.
+Promises: the newest 1,024 tokens of a sender are kept, for at most 7 days. What is remembered of
+the table is bounded: 8 KiB for each of two thousand senders. `take` gives what the table lacks;
+until `written` says that it has it, a later `take` gives it again.
 Exposure: tokens are chosen by strangers, each for themselves: they are scoped to their sender.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable
+from hashlib import sha256
+from itertools import islice
+from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
-from storage_worker.engine.records import Record, TokenUsed
+from common.storage_protocol.message_format import walk_frames_once
+from storage_worker.engine.paged.ports import Registry
+from storage_worker.engine.records import MessagesAcceptedOnce, Record, TokenUsed
 
 TOKENS_PER_SENDER: Final = 1024
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
-_EXPIRED_PER_WRITE: Final = 64
-SENDERS_KEPT: Final = 1000
-_MARKS: Final = 1 << 15
+SENDERS_KEPT: Final = 2000
+MARKS: Final = 1 << 15
 """Bits of a sender's marks. 1,024 random tokens set 3 % of them."""
+_UNMARKED: Final = bytes(MARKS // 8)
+USE: Final = Struct(">QQB32sQ")
+"""A use of a token, as memory and pages keep it: sequence, row of the recipient, kind, digest,
+accepted at. Of a sender who uses thousands there is no object for each field.
+"""
+
+
+class Found(NamedTuple):
+    """What a table has under a token, and how many of the sender's it has with a higher
+    sequence.
+    """
+
+    used: TokenUsed
+    newer: int
 
 
 class TokenTable(Protocol):
-    """The table `sent_token`."""
+    """What keeps tokens for good."""
 
-    def find(self, sender: int, token: bytes) -> TokenUsed | None:
-        """What it has under a sender's token."""
+    def find(self, sender: int, token: bytes) -> Found | None:
+        """What it has under a sender's token, the last use of it."""
 
-    def tokens_of(self, sender: int) -> Iterable[tuple[bytes]]:
+    def tokens_of(self, sender: int) -> Iterable[bytes]:
         """All that it has of a sender."""
 
-    def count_newer(self, sender: int, sequence: int) -> int:
-        """How many of a sender's it has with a higher sequence."""
 
+class Marks:
+    """A bit for each token that a sender may have used: of the last 1,024 to 2,048, so that the
+    bits do not fill up with tokens that nobody knows any more.
 
-class TakenTokens(NamedTuple):
-    """What the table is to get. `there`: senders and tokens of which it may have an earlier use.
-    What it has of `senders` beyond their newest `most` is to go, and of the `expired` tokens with
-    the lowest sequences those that were accepted before `before_ms`.
+    Which bit stands for a token is chosen by Python's hash, which is keyed anew in each process: it
+    does not matter how senders choose their tokens.
     """
 
-    used: list[TokenUsed]
-    there: list[tuple[int, bytes]]
-    senders: list[int]
-    most: int
-    expired: int
-    before_ms: int
+    __slots__ = ("_earlier", "_left", "_newest")
+
+    def __init__(self) -> None:
+        self._newest = bytearray(MARKS // 8)
+        self._earlier = _UNMARKED
+        self._left = TOKENS_PER_SENDER
+
+    def has(self, token: bytes) -> bool:
+        """Whether a token may have been used."""
+        mark = hash(token) % MARKS
+        return bool((self._newest[mark >> 3] | self._earlier[mark >> 3]) >> (mark & 7) & 1)
+
+    def note(self, token: bytes) -> bool:
+        """A token is used, or may be; whether it may have been used before."""
+        mark = hash(token) % MARKS
+        at, bit = mark >> 3, 1 << (mark & 7)
+        before = self._newest[at]
+        self._newest[at] = before | bit
+        return bool((before | self._earlier[at]) & bit)
+
+    def count(self, accepted: int) -> None:
+        """So many of those that were noted are used."""
+        self._left -= accepted
+        if self._left <= 0:
+            # The newest 1,024 are in these bits, and in those that are set next.
+            self._earlier, self._newest = bytes(self._newest), bytearray(MARKS // 8)
+            self._left = TOKENS_PER_SENDER
 
 
 class SentTokens:
     """Remembers and recognises."""
 
-    def __init__(self, table: TokenTable) -> None:
+    def __init__(self, table: TokenTable, users: Registry) -> None:
         self._table = table
-        self._new: dict[tuple[int, bytes], TokenUsed] = {}
-        self._new_of_sender: dict[int, list[int]] = {}
-        self._taken: list[TokenUsed] = []
-        self._marks: dict[int, bytearray | None] = {}
-        """A bit for each token that the table may have of a sender; None: the sender has asked
-        once. The sender who came first goes first.
-        """
+        self._users = users
+        self._new: dict[int, dict[bytes, bytes]] = {}
+        """By sender and token what the table does not have (`USE`), in the order of sequences."""
+        self._taken: dict[int, dict[bytes, bytes]] = {}
+        """The same of what was taken before, which the table may have by now."""
+        self._marks: dict[int, Marks | None] = {}
+        """None: the sender has asked once. The sender who came first goes first."""
 
     def forget(self) -> None:
         """Return to the state of the table."""
-        self._new.clear()
-        self._new_of_sender.clear()
-        self._taken = []
+        self._new = {}
+        self._taken = {}
         self._marks.clear()
 
     def replay(self, record: Record) -> None:
         """Apply a turn's record, at its time or again."""
-        if isinstance(record, TokenUsed):
-            self.add(record)
+        match record:
+            case TokenUsed():
+                self.add(record)
+            case MessagesAcceptedOnce():
+                self._replay_run(record)
+            case _:
+                pass
+
+    def _replay_run(self, run: MessagesAcceptedOnce) -> None:
+        senders, left_out = iter(run.senders), set(run.left_out)
+        sequence = run.first
+        name, row = b"", 0
+        for index, frame in enumerate(walk_frames_once(run.frames)):
+            if frame.sender != name:
+                name, row = frame.sender, next(senders)
+            if index in left_out:
+                continue
+            recipient = self._users.row_of(frame.recipient)
+            digest = sha256(frame.content).digest()
+            self.add(TokenUsed(sequence, row, frame.token, recipient, frame.kind, digest, run.accepted_at))
+            sequence += 1
 
     def add(self, used: TokenUsed) -> None:
         """Remember a token that `find` did not know."""
-        self._new[used.sender, used.token] = used
-        self._new_of_sender.setdefault(used.sender, []).append(used.sequence)
+        new = self.new_of(used.sender)
+        new.pop(used.token, None)
+        new[used.token] = USE.pack(used.sequence, used.recipient, used.kind, used.digest, used.accepted_at)
+        marks = self._marks.get(used.sender)
+        if marks is not None:
+            marks.note(used.token)
+            marks.count(1)
 
-    def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
-        """What this sender sent under this token within the last 7 days, if it is among
-        their newest 1,024.
+    def new_of(self, sender: int) -> dict[bytes, bytes]:
+        """By token, what the table does not have of a sender (`USE`). Whoever adds to it keeps the
+        order of sequences, and notes and counts in `marks_of`.
         """
-        new = self._new_of_sender.get(sender, [])
-        sent = self._new.get((sender, token))
-        if sent is not None:
-            newer = len(new) - bisect_right(new, sent.sequence)
-        elif not self._may_have(sender, token):
-            return None
-        else:
-            sent = self._table.find(sender, token)
-            if sent is None:
-                return None
-            newer = len(new)
-            if newer:
-                # The table keeps 1,024 and the new ones come on top of them.
-                newer += self._table.count_newer(sender, sent.sequence)
-        return sent if newer < TOKENS_PER_SENDER and now_ms - sent.accepted_at <= TOKEN_LIFE_MS else None
+        new = self._new.get(sender)
+        if new is None:
+            new = self._new[sender] = {}
+        return new
 
-    def _may_have(self, sender: int, token: bytes) -> bool:
-        """Whether the table may have this token. Nearly always it has not, and says so without a
-        look into it.
-        """
+    def marks_of(self, sender: int) -> Marks | None:
+        """Marks of all that is known of a sender; None: look."""
         marks = self._marks.get(sender)
         if marks is None:
             if sender not in self._marks:
@@ -111,57 +157,61 @@ class SentTokens:
                 if len(self._marks) >= SENDERS_KEPT:
                     del self._marks[next(iter(self._marks))]
                 self._marks[sender] = None
-                return True
-            marks = self._marks[sender] = bytearray(_MARKS // 8)
-            for (known,) in self._table.tokens_of(sender):
-                _set_mark(marks, known)
-        return _has_mark(marks, token)
+                return None
+            marks = Marks()
+            for token in self._table.tokens_of(sender):
+                marks.note(token)
+            for kept in (self._taken, self._new):
+                for token in kept.get(sender, ()):
+                    marks.note(token)
+            self._marks[sender] = marks
+        return marks
 
-    def take(self, now_ms: int) -> TakenTokens:
-        """What the table does not have. A token whose time was over may be there once more."""
-        self._taken = list(self._new.values())
-        there = [one for one in self._new if (marks := self._marks.get(one[0])) is None or _has_mark(marks, one[1])]
-        senders = sorted(self._new_of_sender)
-        expired = _EXPIRED_PER_WRITE + len(self._taken)
-        return TakenTokens(self._taken, there, senders, TOKENS_PER_SENDER, expired, now_ms - TOKEN_LIFE_MS)
+    def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
+        """What this sender sent under this token within the last 7 days, if it is among
+        their newest 1,024.
+        """
+        marks = self.marks_of(sender)
+        return None if marks is not None and not marks.has(token) else self.look(sender, token, now_ms)
+
+    def look(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
+        """The same, where marks do not rule it out."""
+        sent = self._among_newest(sender, token)
+        return sent if sent is not None and now_ms - sent.accepted_at <= TOKEN_LIFE_MS else None
+
+    def _among_newest(self, sender: int, token: bytes) -> TokenUsed | None:
+        newer = 0
+        for kept in (self._new.get(sender), self._taken.get(sender)):
+            if not kept:
+                continue
+            use = kept.get(token)
+            if use is not None:
+                most = TOKENS_PER_SENDER - newer
+                is_among = len(kept) <= most or (most > 0 and token in islice(reversed(kept), most))
+                return used_of(sender, token, use) if is_among else None
+            newer += len(kept)
+        found = self._table.find(sender, token)
+        # The table keeps 1,024 and the new ones come on top of them.
+        return None if found is None or newer + found.newer >= TOKENS_PER_SENDER else found.used
+
+    def take(self) -> dict[int, dict[bytes, bytes]]:
+        """What the table does not have, by sender and token (`USE`)."""
+        for sender, new in self._new.items():
+            taken = self._taken.setdefault(sender, {})
+            for token, use in new.items() if taken else ():
+                taken.pop(token, None)
+                taken[token] = use
+            if not taken:
+                self._taken[sender] = new
+        self._new = {}
+        return {sender: taken for sender, taken in self._taken.items() if taken}
 
     def written(self) -> None:
         """The table has what was taken last."""
-        for used in self._taken:
-            marks = self._marks.get(used.sender)
-            if marks is not None:
-                _set_mark(marks, used.token)
-        if len(self._taken) == len(self._new):
-            self._new.clear()
-            self._new_of_sender.clear()
-        else:
-            self._drop_taken()
-        self._taken = []
-
-    def _drop_taken(self) -> None:
-        last = self._taken[-1].sequence if self._taken else 0
-        for used in self._taken:
-            if self._new.get((used.sender, used.token)) is used:
-                del self._new[used.sender, used.token]
-        for sender in {used.sender for used in self._taken}:
-            sequences = self._new_of_sender[sender]
-            del sequences[: bisect_right(sequences, last)]
-            if not sequences:
-                del self._new_of_sender[sender]
+        self._taken = {}
 
 
-def _mark(token: bytes) -> int:
-    """Which bit stands for a token. The hash is keyed anew in each process, so it does not matter
-    how senders choose their tokens.
-    """
-    return hash(token) % _MARKS
-
-
-def _has_mark(marks: bytearray, token: bytes) -> bool:
-    mark = _mark(token)
-    return bool(marks[mark >> 3] >> (mark & 7) & 1)
-
-
-def _set_mark(marks: bytearray, token: bytes) -> None:
-    mark = _mark(token)
-    marks[mark >> 3] |= 1 << (mark & 7)
+def used_of(sender: int, token: bytes, use: bytes) -> TokenUsed:
+    """The use of a token, whole."""
+    sequence, recipient, kind, digest, accepted_at = USE.unpack(use)
+    return TokenUsed(sequence, sender, token, recipient, kind, digest, accepted_at)

@@ -16,11 +16,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from common.storage_protocol.message_format import SEND_FRAME
-from common.storage_protocol.operations import MessagesStored, StoreMessages
+from common.storage_protocol.message_format import SEND_FRAME, SEND_ONCE_FRAME
+from common.storage_protocol.operations import MessagesStored, StoreMessages, StoreMessagesOnce
 from storage_worker.engine.errors import DirectoryUnreachable, StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.paged.message_queue import MessageQueue
+from storage_worker.engine.paged.once_runs import accept_once
 from storage_worker.engine.postgres.blobs import Blobs
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.commit_log import CommitLog, Part
@@ -43,6 +44,8 @@ from storage_worker.engine.records import (
     InvitationRevoked,
     InvitationUsed,
     MailRemoved,
+    MessagesAccepted,
+    MessagesAcceptedOnce,
     RunningNoted,
     UserRegistered,
 )
@@ -111,7 +114,7 @@ class PostgresEngine:
         self.invitations = Invitations(database)
         self.running_time = RunningTime(database)
         self.mailboxes = MessageQueue(self._pages, self.blobs, self.users)
-        self.tokens = SentTokens(database)
+        self.tokens = SentTokens(database, self.users)
         self.slots = Slots(database)
         before, after = (self.blocks, self.keys, self.users), (self.tokens, self.slots)
         self._parts: tuple[Part, ...] = (*before, self.mailboxes, *after)
@@ -191,11 +194,15 @@ class PostgresEngine:
                 part.replay(decided)
             self.log.note(decided)
 
-    def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Decide, number and apply a run of messages without tokens, and the bytes that came in."""
-        self._expect(run.frames)
+    def accept_run(self, run: StoreMessages | StoreMessagesOnce, rules: RunRules) -> tuple[MessagesStored, int]:
+        """Decide, number and apply a run of messages, and the bytes that came in."""
+        record: MessagesAccepted | MessagesAcceptedOnce | None
+        self._expect(run)
         try:
-            outcome, record = self.mailboxes.accept_run(run, rules, self._random_bytes)
+            if isinstance(run, StoreMessagesOnce):
+                outcome, record = accept_once(self.mailboxes, self.users, self.tokens, run, rules)
+            else:
+                outcome, record = self.mailboxes.accept_run(run, rules, self._random_bytes)
         finally:
             self._pages.expect([])
         if record is None:
@@ -203,15 +210,17 @@ class PostgresEngine:
         self.log.note(record)
         return outcome, len(run.frames)
 
-    def _expect(self, frames: bytes) -> None:
+    def _expect(self, run: StoreMessages | StoreMessagesOnce) -> None:
         """Look up whoever is in a run and not in memory, with two statements for all of them."""
+        frames = run.frames
+        layout = SEND_ONCE_FRAME if isinstance(run, StoreMessagesOnce) else SEND_FRAME
         known, boxes = self.users.known, self.mailboxes.boxes
         unknown: set[bytes] = set()
         recipients: set[bytes] = set()
         at, end = 0, len(frames)
-        while at + SEND_FRAME.size <= end:
-            sender, recipient, _kind, size = SEND_FRAME.unpack_from(frames, at)
-            at += SEND_FRAME.size + size
+        while at + layout.size <= end:
+            sender, *_token, recipient, _kind, size = layout.unpack_from(frames, at)
+            at += layout.size + size
             user = known.get(recipient)
             if user is None or user.row not in boxes:
                 recipients.add(recipient)

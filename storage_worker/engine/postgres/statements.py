@@ -250,14 +250,13 @@ FIND_SENT: Final = (
 )
 TOKENS_OF: Final = "SELECT token FROM sent_token WHERE sender = $1"
 NEWER_TOKENS: Final = "SELECT count(*) FROM sent_token WHERE sender = $1 AND sequence > $2"
-DROP_TOKENS: Final = (
-    "DELETE FROM sent_token AS t USING unnest($1::bigint[], $2::bytea[]) AS gone(sender, token) "
-    "WHERE t.sender = gone.sender AND t.token = gone.token"
-)
 ADD_TOKENS: Final = (
     "INSERT INTO sent_token (sequence, sender, token, recipient, kind, digest, accepted_at) "
     "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[], "
-    "$7::bigint[])"
+    "$7::bigint[]) "
+    # One whose time was over may be there.
+    "ON CONFLICT (sender, token) DO UPDATE SET sequence = excluded.sequence, recipient = excluded.recipient, "
+    "kind = excluded.kind, digest = excluded.digest, accepted_at = excluded.accepted_at"
 )
 TRIM_TOKENS: Final = (
     "DELETE FROM sent_token AS t USING (SELECT new.sender, (SELECT kept.sequence FROM sent_token AS kept "

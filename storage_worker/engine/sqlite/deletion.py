@@ -161,7 +161,7 @@ class DeletedUsers:
             self.look_again()
 
     def _finish(self, row: int, now_ms: int) -> bytes:
-        self._database.execute("DELETE FROM sent_token WHERE sender = ?", (row,))
+        self._database.execute("DELETE FROM token_page WHERE sender = ?", (row,))
         bundle = self._keys.forget_user(row)
         client_id = self._users.forget_deleted(row)
         self._slots.forget_answers_with(client_id)

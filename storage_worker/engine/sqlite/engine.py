@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.rare_log import RareLog
-from common.storage_protocol.operations import MessagesStored, StoreMessages
+from common.storage_protocol.operations import MessagesStored, StoreMessages, StoreMessagesOnce
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.paged.message_queue import MessageQueue
+from storage_worker.engine.paged.once_runs import accept_once
 from storage_worker.engine.records import (
     BatchApplied,
     Decided,
@@ -28,6 +29,8 @@ from storage_worker.engine.records import (
     KeysPublished,
     MailRemoved,
     MessageAccepted,
+    MessagesAccepted,
+    MessagesAcceptedOnce,
     OneTimeKeyClaimed,
     RunningNoted,
     SenderBlocked,
@@ -115,7 +118,7 @@ class SqliteEngine:
             self.invitations = Invitations(database)
             self.running_time = RunningTime(database)
             self.mailboxes = MessageQueue(MailPages(database), blobs, self.users)
-            self.tokens = SentTokens(database)
+            self.tokens = SentTokens(database, self.users)
             self.slots = Slots(database)
         self.log = CommitLog(
             database, journal, random_bytes, self.mailboxes, self.tokens, self.slots, self.users, self.blocks, self.keys
@@ -220,11 +223,13 @@ class SqliteEngine:
         self.keys.replay(record)
         self.users.has_published(record)
 
-    def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Decide, number and apply a run of messages without tokens; also returns the bytes
-        accepted.
-        """
-        outcome, record = self.mailboxes.accept_run(run, rules, self._random_bytes)
+    def accept_run(self, run: StoreMessages | StoreMessagesOnce, rules: RunRules) -> tuple[MessagesStored, int]:
+        """Decide, number and apply a run of messages; also returns the bytes accepted."""
+        record: MessagesAccepted | MessagesAcceptedOnce | None
+        if isinstance(run, StoreMessagesOnce):
+            outcome, record = accept_once(self.mailboxes, self.users, self.tokens, run, rules)
+        else:
+            outcome, record = self.mailboxes.accept_run(run, rules, self._random_bytes)
         if record is None:
             return outcome, 0
         self.log.note(record)

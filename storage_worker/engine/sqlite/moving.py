@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
+from msgspec.structs import astuple
+
 from common.values import ONE_TIME_KEY_SIZE
 from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.paged.moving import Row, StoreFacts, in_parts
@@ -31,6 +33,7 @@ from storage_worker.engine.sqlite.folder import (
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import next_log_epoch
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
+from storage_worker.engine.sqlite.send_tokens import ADD_PAGE, pages_of, read_all
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
     StoreIdentity,
@@ -51,8 +54,6 @@ _READ: Final = {
     "block": "SELECT user, sender FROM block ORDER BY 1, 2",
     "published_key": "SELECT user, generation, digest, bundle, one_time FROM published_key ORDER BY user",
     "invitation": "SELECT digest, uses, expires_at FROM invitation ORDER BY digest",
-    "sent_token": "SELECT sequence, sender, token, recipient, kind, digest, accepted_at FROM sent_token "
-    "ORDER BY sequence",
     "slot": "SELECT slot, epoch, incarnation, earlier, number, outcomes, before FROM slot ORDER BY slot",
     "day": "SELECT day, sequence FROM day ORDER BY day",
     "running_time": "SELECT day, hours FROM running_time ORDER BY day",
@@ -66,7 +67,7 @@ _WRITE: Final = {
     "block": "INSERT INTO block VALUES (?, ?)",
     "published_key": "INSERT INTO published_key VALUES (?, ?, ?, ?, ?)",
     "invitation": "INSERT INTO invitation VALUES (?, ?, ?)",
-    "sent_token": "INSERT INTO sent_token VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "sent_token": ADD_PAGE,
     "slot": "INSERT INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)",
     "day": "INSERT INTO day VALUES (?, ?)",
     "running_time": "INSERT INTO running_time VALUES (?, ?)",
@@ -171,6 +172,9 @@ class SqliteSource:
     def rows(self, table: str) -> Iterator[Row]:
         """A table, in the order of its key."""
         with self._database.reading():
+            if table == "sent_token":
+                yield from map(astuple, read_all(self._database))
+                return
             for row in self._database.execute(_READ[table]):
                 yield _with_truth(table, row)
 
@@ -244,7 +248,7 @@ class SqliteTarget:
     def write_rows(self, table: str, rows: Sequence[Row]) -> None:
         """Some rows of a table."""
         with self._database.transaction(synced=False):
-            self._database.execute_many(_WRITE[table], rows)
+            self._database.execute_many(_WRITE[table], pages_of(rows) if table == "sent_token" else rows)
 
     def write_pages(self, pages: Sequence[NewPage]) -> None:
         """Some mail."""

@@ -68,7 +68,7 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
             keys = Keys(database, generation)
             users = UserRegistry(database, blocks, keys)
             queue = MessageQueue(MailPages(database), blobs, users)
-            tokens, slots = SentTokens(database), Slots(database)
+            tokens, slots = SentTokens(database, users), Slots(database)
             log = CommitLog(database, journal, random_bytes, queue, tokens, slots, users, blocks, keys)
             records, gaps = log.salvage(now_ms)
         fail_points.reach(FailPoint.RECOVERY_TAKEN_IN)

@@ -7,7 +7,7 @@ Exposure: none.
 
 from typing import Final
 
-VERSION: Final = 12
+VERSION: Final = 13
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
@@ -64,6 +64,18 @@ CREATE TABLE published_key (
     one_time BLOB NOT NULL         -- one-time keys of 96 bytes, the oldest first
 ) STRICT;
 """
+PAGES_OF_TOKENS: Final = """
+-- Tokens of one sender, with what was sent under each, in the order of their sequences.
+CREATE TABLE token_page (
+    last INTEGER PRIMARY KEY,      -- sequence of the last one
+    sender INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,       -- how many
+    accepted_at INTEGER NOT NULL,  -- of the last one
+    names BLOB NOT NULL,           -- 16 bytes each
+    uses BLOB NOT NULL             -- 57 bytes each, big-endian: sequence, recipient, kind, digest, accepted_at
+) STRICT;
+CREATE INDEX token_page_of_sender ON token_page (sender, last, tokens);
+"""
 TALLY: Final = """
 -- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
 -- without it. Where one did, `counted_to` is not the store's sequence, and what is counted from then on is not `exact`.
@@ -119,18 +131,7 @@ CREATE TABLE mail_page (
 CREATE INDEX page_of_mailbox ON mail_page (recipient, first, last, messages, content_bytes, body);
 CREATE INDEX page_of_body ON mail_page (body) WHERE body IS NOT NULL;
 
-CREATE TABLE sent_token (
-    sequence INTEGER PRIMARY KEY,
-    sender INTEGER NOT NULL,
-    token BLOB NOT NULL,
-    recipient INTEGER NOT NULL,
-    kind INTEGER NOT NULL,
-    digest BLOB NOT NULL,
-    accepted_at INTEGER NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX token_of_sender ON sent_token (sender, token);
-CREATE INDEX newest_of_sender ON sent_token (sender, sequence);
-
+{PAGES_OF_TOKENS}
 CREATE TABLE slot (
     slot INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
@@ -199,4 +200,14 @@ UPGRADE_FROM_11: Final = f"""
 ALTER TABLE user ADD COLUMN keys INTEGER;
 {_PUBLISHED_KEYS}
 PRAGMA user_version = 12;
+"""
+UPGRADE_FROM_12: Final = """
+-- After `PAGES_OF_TOKENS`: one page of each sender's 1,024 at most.
+INSERT INTO token_page
+SELECT max(sequence), sender, count(*), max(accepted_at), unhex(group_concat(hex(token), '')),
+    unhex(group_concat(printf('%016X%016X%02X', sequence, recipient, kind) || hex(digest)
+        || printf('%016X', accepted_at), ''))
+FROM (SELECT * FROM sent_token ORDER BY sender, sequence) GROUP BY sender;
+DROP TABLE sent_token;
+PRAGMA user_version = 13;
 """

@@ -21,6 +21,7 @@ from common.client_protocol.requests import (
     PullRequest,
     RegisterRequest,
     Request,
+    RequestCode,
     SendRequest,
     encode,
 )
@@ -460,6 +461,49 @@ def test_a_type_1_with_any_payload_size_is_part_of_a_run() -> None:
     assert runs(data) == [PipelinedSends(ID, [b"\1" * 16, OTHER, b"\2" * 16], data)]
 
 
+def send_once(number: int, *, requester: ClientId = ID, kind: int = 3, content: bytes = b"text") -> bytes:
+    """A 642 with a token and a recipient of its own."""
+    return encode(SendRequest(requester, ClientId(bytes([number]) * 16), kind, content, Token(bytes([number]) * 16)))
+
+
+def test_a_run_of_642s_has_their_tokens() -> None:
+    data = b"".join(send_once(number, kind=number % 5 + 1) for number in range(5))
+    [run] = runs(data)
+    assert run == PipelinedSends(ID, [bytes([number]) * 16 for number in range(5)], data, once=True)
+    assert isinstance(run, PipelinedSends)
+    assert run.code is RequestCode.SEND_ONCE
+    assert [request.token for request in run.requests()] == [bytes([number]) * 16 for number in range(5)]
+
+
+def test_what_ends_a_run_of_642s() -> None:
+    one, two = send_once(1), send_once(2)
+    others = [
+        send(3),
+        send_once(3, requester=OTHER),
+        encode(SendRequest(ID, OTHER, 9, b"", TOKEN)),
+        send_once(4, content=bytes(1001)),
+        header(642, 38) + TOKEN + OTHER + b"\3" + struct.pack("<I", 7) + b"x",
+        header(642, 1000) + TOKEN + OTHER + b"\1" + bytes(4 + 1000 - 37),
+    ]
+    for other in others:
+        found = runs(one + two + other + one)
+        assert found[0] == PipelinedSends(ID, [b"\1" * 16, b"\2" * 16], one + two, once=True)
+        assert found[-1] == PipelinedSends(ID, [b"\1" * 16], one, once=True)
+        assert len(found) > 2
+
+
+@pytest.mark.parametrize("limits", [LIMITS._replace(run_messages=3), LIMITS._replace(run_bytes=len(send_once(0)) * 2)])
+def test_a_run_of_642s_ends_where_it_is_long_enough(limits: Limits) -> None:
+    connection = ServerConnection(limits)
+    connection.receive_data(b"".join(map(send_once, range(8))) + send_once(8)[:10])
+    sizes = []
+    while (event := connection.next_event()) is not None:
+        assert isinstance(event, PipelinedSends)
+        sizes.append(len(event.recipients))
+    assert sizes == [1, 3, 3, 1]
+    assert connection.phase is Phase.HEADER
+
+
 def test_the_first_request_is_alone() -> None:
     connection = ServerConnection(LIMITS)
     connection.receive_data(send(1) + send(2) + send(3))
@@ -469,10 +513,16 @@ def test_the_first_request_is_alone() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([ID, OTHER]), st.binary(max_size=40)), max_size=12), st.data()
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 5), st.sampled_from([ID, OTHER]), st.binary(max_size=40)), max_size=12
+    ),
+    st.data(),
 )
-def test_runs_are_the_requests_one_by_one(sends: list[tuple[int, ClientId, bytes]], data: st.DataObject) -> None:
-    frames = [send(number, requester, content) for number, requester, content in sends]
+def test_runs_are_the_requests_one_by_one(sends: list[tuple[bool, int, ClientId, bytes]], data: st.DataObject) -> None:
+    frames = [
+        send_once(number, requester=requester, content=content) if once else send(number, requester, content)
+        for once, number, requester, content in sends
+    ]
     whole = b"".join(frames)
     cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=4))
     expected = [event for frame in frames for event in feed(frame, [])]

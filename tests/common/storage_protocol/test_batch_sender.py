@@ -40,7 +40,15 @@ from common.storage_protocol.frames import (
     decode_to_worker,
 )
 from common.storage_protocol.message_format import pack_frame
-from common.storage_protocol.operations import Done, GetAbout, MessagesStored, Outcome, Release, StoreMessages
+from common.storage_protocol.operations import (
+    Done,
+    GetAbout,
+    MessagesStored,
+    Outcome,
+    Release,
+    StoreMessages,
+    StoreMessagesOnce,
+)
 from common.storage_protocol.send_run import LARGEST, SendRun
 
 FACTS = StoreFacts(bytes(16), 1, 0)
@@ -170,6 +178,7 @@ class Frames(NamedTuple):
 
     recipients: list[bytes]
     frames: bytes
+    once: bool = False
 
 
 def frame_of_603(number: int) -> bytes:
@@ -574,6 +583,7 @@ class Sends(NamedTuple):
 
     frames: bytes
     recipients: list[bytes]
+    once: bool = False
 
 
 class TestRuns:
@@ -600,10 +610,13 @@ class TestRuns:
         large = bytes(LARGEST - 1)
         for frames, authenticated in ((b"a", False), (large, True), (b"b", True), (b"cc", True)):
             sender.submit_sends(Sends(frames, [b"1"]), "a", 0, 1, authenticated=authenticated)
+        for frames, once in ((b"d", True), (b"e", True), (b"f", False)):
+            sender.submit_sends(Sends(frames, [b"1"], once), "a", 0, 1, authenticated=True)
         heard(sender)
-        assert [sent(sender).operations] == [
-            [StoreMessages(False, b"a"), StoreMessages(True, large + b"b"), StoreMessages(True, b"cc")]
-        ]
+        assert sent(sender).operations == [
+            StoreMessages(False, b"a"), StoreMessages(True, large + b"b"), StoreMessages(True, b"cc"),
+            StoreMessagesOnce(True, b"de"), StoreMessages(True, b"f"),
+        ]  # fmt: skip
 
     def test_what_may_not_be_larger_counts_what_is_left(self, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batch_sender, "LARGEST", 3)

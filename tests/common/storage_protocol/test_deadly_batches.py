@@ -89,6 +89,7 @@ class Sends(NamedTuple):
 
     frames: bytes
     recipients: list[bytes]
+    once: bool = False
 
 
 def frame_of(sender: Sender) -> bytes | None:

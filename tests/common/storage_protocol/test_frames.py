@@ -74,6 +74,8 @@ def values(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
             fields[name] = st.lists(values(ops.UserEntry), max_size=3)
         elif annotation == list[ops.RefusedFrame]:
             fields[name] = st.lists(values(ops.RefusedFrame), max_size=3)
+        elif annotation == list[ops.RepeatedFrame]:
+            fields[name] = st.lists(values(ops.RepeatedFrame), max_size=3)
         elif annotation is ops.Mail:
             fields[name] = values(ops.Mail)
         elif annotation == ops.Part | None:
@@ -262,7 +264,8 @@ def test_each_direction_has_its_own_types() -> None:
 def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
-        "Register", "StoreMessage", "StoreMessages", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
+        "Register", "StoreMessage", "StoreMessages", "StoreMessagesOnce", "BeginUpload", "Chunk", "CommitUpload",
+        "AbortUpload", "Settle",
         "Release", "MarkAuthenticated", "DeleteAccount", "SetBlock", "PublishKeys",
         "ClaimKey", "Forget",
     }  # fmt: skip

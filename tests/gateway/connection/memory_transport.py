@@ -248,7 +248,9 @@ class MemoryStorage:
 
     def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
         messages = [
-            StoreMessage(request.requester, authenticated, request.recipient, request.kind, request.content)
+            StoreMessage(
+                request.requester, authenticated, request.recipient, request.kind, request.content, request.token
+            )
             for request in run.requests()
         ]
         self.asked += messages

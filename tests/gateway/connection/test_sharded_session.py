@@ -3,7 +3,7 @@ is divided, or never comes.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
     StoreMessages,
 )
-from common.values import ClientId, RefusalReason
+from common.values import ClientId, RefusalReason, Token
 from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate, Peer
@@ -222,6 +222,52 @@ def test_an_outcome_of_another_kind_ends_the_connection(gate: Gate) -> None:
     peer.send(PublicKeyRequest(user(0x10), user(0x20)))
     gate.turn_until(peer.is_ended)
     assert peer.reset
+
+
+def test_answers_to_642s_are_in_order_whatever_was_sent_before(gate: Gate) -> None:
+    peer = with_reasons(gate)
+    numbers = list(range(1001, 1030))
+    firsts = [number * 37 % 256 for number in numbers]
+    frames = []
+    given = dict.fromkeys(range(SHARDS), 2000)
+    expected = []
+    for number, first in zip(numbers, firsts, strict=True):
+        shard = shard_of(user(first), SHARDS)
+        if number % 4 == 0:
+            gate.storages[shard].known[number.to_bytes(16, "little")] = number
+            expected.append(number)
+        elif number % 5 == 0:
+            expected.append(0)
+        else:
+            given[shard] += 1
+            expected.append(given[shard])
+        frames.append(
+            encode(
+                SendRequest(SENDER, user(first), 3, number.to_bytes(4, "little"), Token(number.to_bytes(16, "little")))
+            )
+        )
+
+    def counting(shard: int) -> Callable[[Operation], Outcome]:
+        sequences = iter(range(2001, 3000))
+
+        def decide(operation: Operation) -> Outcome:
+            assert isinstance(operation, StoreMessage)
+            number = int.from_bytes(operation.content, "little")
+            return Refused(RefusalReason.MAILBOX_FULL, 7) if number % 5 == 0 else Stored(next(sequences))
+
+        return decide
+
+    for shard, storage in enumerate(gate.storages):
+        storage.decide = counting(shard)
+    peer.send(b"".join(frames))
+    for first, sequence in zip(firsts, expected, strict=True):
+        code, payload = peer.response()
+        if sequence:
+            assert (code, payload) == (2103, user(first) + sequence.to_bytes(4, "little"))
+        else:
+            assert (code, payload[2:]) == (9001, (7).to_bytes(4, "little"))
+    assert gate.context.link.sends_once_answered == len(numbers)
+    assert gate.context.link.sends_answered == 0
 
 
 def test_refusals_are_counted(gate: Gate) -> None:

@@ -29,8 +29,9 @@ from common.storage_protocol.operations import (
     Stored,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
 )
-from common.values import ClientId
+from common.values import ClientId, Token
 from gateway.errors import GatewaySuperseded
 from tests.gateway.authenticated import ALICE, BOB
 from tests.gateway.every_kind import EVERY_KIND
@@ -140,6 +141,29 @@ def test_sends_of_all_connections_are_one_operation(gate: Gate) -> None:
         assert [peer.response()[0] for _ in range(sent)] == [2103] * sent
     assert [len(batch.operations) for batch in gate.storage.batches] == [1, 1]
     assert all(isinstance(batch.operations[0], StoreMessages) for batch in gate.storage.batches)
+
+
+def test_642s_travel_in_runs_of_their_own(gate: Gate) -> None:
+    gate.storage.answering = False
+    peer = gate.peer()
+    peer.send(encode(SendRequest(ALICE, BOB, 3, bytes(10_000))))
+    gate.turn_until(lambda: bool(gate.storage.held))
+    tokens = [Token(bytes([number]) * 16) for number in range(6)]
+    once = [encode(SendRequest(ALICE, BOB, 3, b"x", token)) for token in tokens]
+    peer.send(b"".join(once[:3]) + encode(SendRequest(ALICE, BOB, 3, b"y")) + b"".join(once[3:]))
+    gate.turns()
+    gate.storage.answering = True
+    gate.storage.known = {tokens[1]: 70, tokens[4]: 71}
+    gate.storage.answer(gate.storage.held[0])
+    answers = [peer.response() for _ in range(8)]
+    assert [code for code, _payload in answers] == [2103] * 8
+    numbers = [int.from_bytes(payload[16:], "little") for _code, payload in answers]
+    assert (numbers[2], numbers[6]) == (70, 71)
+    kinds = [type(operation) for batch in gate.storage.batches for operation in batch.operations]
+    assert kinds == [StoreMessages, StoreMessagesOnce, StoreMessages, StoreMessagesOnce]
+    sent = [operation.token for operation in gate.storage.asked(StoreMessage) if isinstance(operation, StoreMessage)]
+    assert sent == [None, *tokens[:3], None, *tokens[3:]]
+    assert (gate.link.sends_answered, gate.link.sends_once_answered) == (2, 6)
 
 
 def frames(contents: list[tuple[int, bytes]]) -> list[bytes]:

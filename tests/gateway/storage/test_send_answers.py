@@ -1,15 +1,25 @@
 """Sends of many connections as one operation: which connection gets which answer."""
 
 from collections.abc import Mapping
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.client_protocol.server_connection import PipelinedSends
-from common.storage_protocol.message_format import pack_frame, walk_frames
-from common.storage_protocol.operations import Done, MessagesStored, Outcome, Refused, RefusedFrame, StoreMessages
-from common.storage_protocol.send_run import SendRun
+from common.storage_protocol.message_format import pack_frame, pack_frame_once, walk_frames
+from common.storage_protocol.operations import (
+    Done,
+    MessagesStored,
+    Outcome,
+    Refused,
+    RefusedFrame,
+    RepeatedFrame,
+    Stored,
+    StoreMessagesOnce,
+)
+from common.storage_protocol.send_run import RunOfSends, SendRun
 from gateway.storage import send_answers
 from gateway.storage.send_answers import answer
 
@@ -18,16 +28,18 @@ class Sender:
     """Notes what it hears: for each message its recipient, and its sequence or its refusal."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[bytes, int | Refused]] = []
+        self.heard: list[tuple[bytes, int | Refused | Stored]] = []
         self.costs: list[int] = []
         self.broken = False
         self.divided = 0
 
-    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+    def sends_answered(
+        self, recipients: list[bytes], cost: int, first: int, others: Mapping[int, Refused | Stored]
+    ) -> None:
         self.costs.append(cost)
         for index, recipient in enumerate(recipients):
-            if index in refused:
-                self.heard.append((recipient, refused[index]))
+            if index in others:
+                self.heard.append((recipient, others[index]))
             else:
                 self.heard.append((recipient, first))
                 first += 1
@@ -62,7 +74,7 @@ def put(run: Run, sends: PipelinedSends, cost: int, sender: Sender) -> None:
     run.shares.append((sender, sends.recipients, cost))
 
 
-def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreMessages]:
+def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], RunOfSends]:
     """Senders with so many messages each, to recipients 0, 1, 2 …, after `outcome`."""
     run: Run = SendRun(0.0, authenticated=False)
     senders = []
@@ -81,14 +93,18 @@ def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreMe
 def test_everyone_hears_of_his_own_in_order(shares: list[int], data: st.DataObject) -> None:
     count = sum(shares)
     indexes = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    before = sorted(data.draw(st.sets(st.integers(0, count - 1))) - set(indexes))
     refused = [RefusedFrame(index, 3, index) for index in indexes]
-    senders, operation = answered(shares, MessagesStored(100, refused))
+    repeated = [RepeatedFrame(index, 40 + index) for index in before]
+    senders, operation = answered(shares, MessagesStored(100, refused, repeated))
     assert [frame.recipient for frame in walk_frames(operation.frames)] == [recipient(n) for n in range(count)]
-    expected: list[tuple[bytes, int | Refused]] = []
+    expected: list[tuple[bytes, int | Refused | Stored]] = []
     sequence = 100
     for number in range(count):
         if number in indexes:
             expected.append((recipient(number), Refused(3, number)))
+        elif number in before:
+            expected.append((recipient(number), Stored(40 + number)))
         else:
             expected.append((recipient(number), sequence))
             sequence += 1
@@ -107,7 +123,8 @@ def test_a_run_that_is_refused_as_a_whole() -> None:
         Done(),
         MessagesStored(1, [RefusedFrame(3, 1)]),
         MessagesStored(1, [RefusedFrame(1, 1), RefusedFrame(1, 1)]),
-        MessagesStored(1, [RefusedFrame(2, 1), RefusedFrame(0, 1)]),
+        MessagesStored(1, [RefusedFrame(1, 1)], [RepeatedFrame(1, 1)]),
+        MessagesStored(1, [], [RepeatedFrame(3, 1)]),
     ],
 )
 def test_an_outcome_that_does_not_fit_leaves_everyone_without_an_answer(outcome: Outcome) -> None:
@@ -149,7 +166,7 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
         answer(part, MessagesStored(first, []))
         first += count
     heard = [entry for sender in senders for entry in sender.heard]
-    assert sorted(heard)[:3] == [(recipient(number), 100 + number) for number in range(3)]
+    assert sorted(heard, key=itemgetter(0))[:3] == [(recipient(number), 100 + number) for number in range(3)]
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6).filter(lambda shares: sum(shares) > 1))
@@ -178,3 +195,16 @@ def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
         assert len(sender.costs) == 1 + sender.divided
         assert sum(sender.costs) == 10 * share + 1
     assert sum([sender.divided for sender in senders]) <= 1
+
+
+def test_a_run_with_tokens_is_halved_at_a_message() -> None:
+    run: Run = SendRun(0.0, authenticated=True, once=True)
+    frames = [pack_frame_once(b"s" * 16, bytes([n]) * 16, recipient(n), 3, bytes(n * 100)) for n in range(5)]
+    run.frames.append(b"".join(frames))
+    run.shares.append((Sender(), [recipient(n) for n in range(5)], 10))
+    first, second, _divided = run.halve(run.complete())
+    assert [first.operation, second.operation] == [
+        StoreMessagesOnce(True, b"".join(frames[:3])),
+        StoreMessagesOnce(True, b"".join(frames[3:])),
+    ]
+    assert isinstance(first.run.complete(), StoreMessagesOnce)

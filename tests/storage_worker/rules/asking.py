@@ -51,7 +51,7 @@ def waiting(worker: SqliteWorker) -> int:
 def tokens_kept(worker: SqliteWorker) -> int:
     """In the database, when it has taken in everything."""
     worker.flush()
-    count: int = worker.database.row("SELECT count(*) FROM sent_token")[0]
+    count: int = worker.database.row("SELECT coalesce(sum(tokens), 0) FROM token_page")[0]
     return count
 
 

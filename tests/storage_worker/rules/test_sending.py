@@ -1,21 +1,27 @@
 """Messages that are accepted: one by one, in runs, and under a token."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from common.storage_protocol.frames import BatchRefused
-from common.storage_protocol.message_format import pack_frame
+from common.storage_protocol.message_format import pack_frame, pack_frame_once
 from common.storage_protocol.operations import (
     BeginUpload,
     MarkAuthenticated,
     MessagesStored,
+    Outcome,
+    PublishKeys,
     PullPage,
     Refused,
+    RepeatedFrame,
+    SetBlock,
     Settle,
     Stored,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.paged.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
@@ -181,6 +187,120 @@ class TestStoreRun:
 
     def test_an_empty_run(self, gateway: Gateway) -> None:
         assert gateway.one(StoreMessages(False, b"")) == MessagesStored(1, [])
+        assert gateway.one(StoreMessagesOnce(True, b"")) == MessagesStored(1, [])
+
+
+class TestStoreRunOnce:
+    """A run with tokens is what `StoreMessage` does, one by one."""
+
+    @pytest.mark.parametrize("share", [1, 50, 67, 100])
+    @pytest.mark.parametrize("authenticated", [False, True])
+    def test_a_run_and_the_same_one_by_one_give_the_same(self, tmp_path: Path, share: int, authenticated: bool) -> None:
+        limits = Limits(largest_message=100, mailbox_messages=3, mailbox_bytes=150, sender_share=share)
+        found = []
+        for as_run in (True, False):
+            folder = tmp_path / str(as_run)
+            folder.mkdir()
+            worker = SqliteWorker(folder, limits=limits)
+            gateway = Gateway(worker)
+            alice, bob, dave = gateway.register("alice", "bob", "dave")
+            gateway.ask(MarkAuthenticated(dave), PublishKeys(dave, True, False, b"bundle", b""))
+            gateway.ask(MarkAuthenticated(bob), SetBlock(bob, True, alice, True), SetBlock(bob, True, alice, False))
+            gateway.ask(SetBlock(dave, True, alice, True))
+            sends = [
+                (alice, b"1", bob, 3, b"a" * 60), (NOBODY, b"1", bob, 3, b"b"), (alice, b"2", NOBODY, 3, b"c"),
+                (alice, b"3", bob, 0, b"d"), (alice, b"4", bob, 5, b"e"), (alice, b"5", bob, 4, b"f" * 101),
+                (dave, b"1", bob, 3, b"g" * 60), (alice, b"6", bob, 1, b""), (alice, b"1", bob, 3, b"a" * 60),
+                (alice, b"1", bob, 3, b"other"), (bob, b"1", dave, 5, b"sealed"), (alice, b"7", dave, 3, b"blocked"),
+                (alice, b"7", dave, 3, b"blocked"), (alice, b"8", bob, 2, b"i" * 90), (dave, b"1", bob, 3, b"g" * 60),
+                (dave, b"2", bob, 3, b"l"), (dave, b"3", bob, 6, b"m"), (dave, b"1", bob, 4, b"g" * 60),
+            ]  # fmt: skip
+            outcomes: list[Outcome] = []
+            for _ in range(2):
+                # The second time most are known.
+                if as_run:
+                    frames = [pack_frame_once(who, token * 16, whom, kind, it) for who, token, whom, kind, it in sends]
+                    outcome = gateway.one(StoreMessagesOnce(authenticated, b"".join(frames)))
+                    assert isinstance(outcome, MessagesStored)
+                    outcomes += one_by_one(outcome, len(sends))
+                else:
+                    outcomes += gateway.ask(
+                        *[
+                            StoreMessage(who, authenticated, whom, kind, content, token * 16)
+                            for who, token, whom, kind, content in sends
+                        ]
+                    )
+            mail = [after(gateway, user, 0, page_bytes=2**30).page for user in (alice, bob, dave)]
+            found.append((outcomes, [pieces(page) for page in mail]))
+            worker.kill()
+        assert found[0] == found[1]
+        assert any(isinstance(outcome, Stored) for outcome in found[0][0]) is authenticated
+
+    @pytest.mark.parametrize("flushed", [False, True])
+    def test_a_restart_changes_nothing(self, open_worker: Callable[..., SqliteWorker], flushed: bool) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
+        alice, bob = gateway.register("alice", "bob")
+        run = [(bob if n % 3 else alice, bytes([n]) * 16, bob, 3, bytes([n]) * n) for n in range(50)]
+        run[0] = (NOBODY, bytes(16), bob, 3, b"nobody's")
+        run[7] = (alice, b"\7" * 16, NOBODY, 3, b"to nobody")
+        run[9] = run[8]
+        operation = StoreMessagesOnce(True, b"".join([pack_frame_once(*one) for one in run]))
+        outcome = gateway.one(operation)
+        assert isinstance(outcome, MessagesStored)
+        assert [one.index for one in outcome.refused] == [0, 7]
+        assert outcome.repeated == [RepeatedFrame(9, outcome.first + 6)]
+        gateway.ask(Settle(1, bob, True, 10, 20))
+        before = after(gateway, bob, 0)
+        if flushed:
+            worker.flush()
+        worker.kill()
+        gateway = Gateway(open_worker())
+        assert pieces(after(gateway, bob, 0).page) == pieces(before.page)
+        again = gateway.one(operation)
+        assert isinstance(again, MessagesStored)
+        assert again.refused == outcome.refused
+        assert [one_by_one(again, 50)[n] for n in range(50)] == one_by_one(outcome, 50)
+        assert pieces(after(gateway, bob, 0).page) == pieces(before.page)
+
+    @pytest.mark.parametrize("cut", [1, 59, 60, 62])
+    def test_a_run_that_is_cut_off_refuses_its_batch(self, worker: SqliteWorker, gateway: Gateway, cut: int) -> None:
+        [alice] = gateway.register("alice")
+        frame = pack_frame_once(alice, TOKEN, alice, 3, b"abc")
+        the_one(BatchRefused, worker.handle(gateway.next_batch(StoreMessagesOnce(True, frame + frame[:cut]))))
+        assert fetch(gateway, alice).count == 0
+        assert gateway.one(StoreMessagesOnce(True, frame)) == MessagesStored(1, [])
+
+    def test_a_token_whose_time_is_over_is_new_again(self, worker: SqliteWorker, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        run = StoreMessagesOnce(True, pack_frame_once(alice, TOKEN, alice, 3, b"x"))
+        assert gateway.one(run) == MessagesStored(1, [])
+        assert gateway.one(run) == MessagesStored(2, [], [RepeatedFrame(0, 1)])
+        worker.now_ms += TOKEN_LIFE_MS + 1
+        assert gateway.one(run) == MessagesStored(2, [])
+        assert gateway.one(run) == MessagesStored(3, [], [RepeatedFrame(0, 2)])
+
+    def test_refused_ones_leave_the_newest_tokens_known(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        """However many are refused: they use no token up."""
+        gateway = Gateway(open_worker(limits=Limits(mailbox_messages=2)))
+        alice, bob = gateway.register("alice", "bob")
+        first = StoreMessagesOnce(True, pack_frame_once(alice, TOKEN, bob, 3, b"x"))
+        assert gateway.one(first) == MessagesStored(1, [])
+        for start in range(0, 3 * TOKENS_PER_SENDER, 256):
+            numbers = range(start, start + 256)
+            frames = [pack_frame_once(alice, n.to_bytes(16, "big"), NOBODY, 3, b"y") for n in numbers]
+            outcome = gateway.one(StoreMessagesOnce(True, b"".join(frames)))
+            assert isinstance(outcome, MessagesStored)
+            assert len(outcome.refused) == 256
+        assert gateway.one(first) == MessagesStored(2, [], [RepeatedFrame(0, 1)])
+
+
+def one_by_one(stored: MessagesStored, count: int) -> list[Outcome]:
+    """The outcomes of a run's messages."""
+    others: dict[int, Outcome] = {one.index: Refused(one.reason, one.retry_after) for one in stored.refused}
+    others |= {one.index: Stored(one.sequence) for one in stored.repeated}
+    sequences = iter(range(stored.first, stored.first + count))
+    return [others.get(index) or Stored(next(sequences)) for index in range(count)]
 
 
 class TestSendOnce:

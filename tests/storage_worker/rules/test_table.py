@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from common.storage_protocol import operations as ops
-from common.storage_protocol.message_format import pack_frame
+from common.storage_protocol.message_format import pack_frame, pack_frame_once
 from common.storage_protocol.operations import OPERATIONS, AbortUpload, Operation, Refused, Release
 from storage_worker.rules.fetching import FetchingRules
 from storage_worker.rules.rules import TABLES
@@ -66,6 +66,7 @@ def asked(kind: type[Operation], user: bytes) -> Operation:
         ops.GetProofKey(user),
         ops.MarkAuthenticated(user),
         ops.StoreMessages(False, pack_frame(user, user, 3, b"content")),
+        ops.StoreMessagesOnce(True, pack_frame_once(user, b"t" * 16, user, 3, b"content")),
         ops.GetUploadProgress(2),
         ops.DeleteAccount(user, True),
         ops.GetAbout(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.storage_protocol.message_format import SEND_FRAME
+from common.storage_protocol.message_format import SEND_FRAME, pack_frame_once
 from common.storage_protocol.operations import (
     NO_MAIL,
     BeginUpload,
@@ -29,6 +29,7 @@ from common.storage_protocol.operations import (
     Stored,
     StoreMessage,
     StoreMessages,
+    StoreMessagesOnce,
 )
 from common.values import RefusalReason
 from storage_worker import admin
@@ -229,7 +230,7 @@ def pages_of(worker: SqliteWorker, name: str) -> list[int]:
 
 TABLES = (
     "user", "sqlite_autoindex_user_1", "sqlite_autoindex_user_2", "mail_page", "page_of_mailbox", "page_of_body",
-    "sent_token", "token_of_sender", "newest_of_sender", "slot", "store", "ballast",
+    "token_page", "token_page_of_sender", "slot", "store", "ballast",
 )  # fmt: skip
 
 
@@ -269,6 +270,8 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
         StoreMessage(alice, True, bob, 3, b"small", tokens[1]),
         StoreMessage(alice, True, bob, 3, b"new", b"n" * 16),
         StoreMessages(True, frame),
+        StoreMessagesOnce(True, pack_frame_once(alice, tokens[2], bob, 3, b"small")),
+        StoreMessagesOnce(True, pack_frame_once(alice, b"o" * 16, bob, 3, b"new")),
         BeginUpload(7, alice, True, bob, 3, 5),
         Chunk(7, b"large"),
         CommitUpload(7),
@@ -288,6 +291,8 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
                 assert [piece.content for piece in pieces(outcome.page)][:3] == [b"small"] * 3
             if isinstance(outcome, Stored) and batch == [StoreMessage(alice, True, bob, 3, b"small", tokens[1])]:
                 assert outcome.sequence == 2
+            if isinstance(outcome, MessagesStored):
+                assert [one.sequence for one in outcome.repeated] in ([], [3])
     # All in one turn, with what writes to tables, and once more.
     for _ in range(2):
         gateway.ask(*operations)

@@ -272,7 +272,7 @@ def test_a_damaged_file(database: Database, path: Path) -> None:
     path.write_bytes(content)
     damaged = Database(path)
     with pytest.raises(StoreDamaged, match=r"mail.db is damaged.*scripts/admin check"), damaged.transaction():
-        for table in ("user", "mail_page", "sent_token", "slot"):
+        for table in ("user", "mail_page", "token_page", "slot"):
             list(damaged.execute(f"SELECT * FROM {table} ORDER BY 1"))
             list(damaged.execute(f"SELECT * FROM {table} ORDER BY 2, 3"))
     damaged.abandon()
@@ -289,8 +289,8 @@ def pages_of(database: Database, name: str) -> list[int]:
     [
         ("user", "SELECT name FROM user WHERE row = 7"),
         ("sqlite_autoindex_user_2", "SELECT row FROM user WHERE name = 'user 7'"),
-        ("sent_token", "SELECT digest FROM sent_token WHERE sequence = 7"),
-        ("token_of_sender", "SELECT sequence FROM sent_token WHERE sender = 1 AND token = x'07'"),
+        ("token_page", "SELECT names FROM token_page WHERE last = 7"),
+        ("token_page_of_sender", "SELECT sum(tokens) FROM token_page WHERE sender = 1"),
         ("slot", "SELECT * FROM slot"),
         ("store", "SELECT * FROM store"),
         ("page_of_mailbox", "SELECT sum(messages) FROM mail_page WHERE recipient = 7"),
@@ -306,7 +306,7 @@ def test_no_altered_bit_of_a_table_or_an_index_is_believed(path: Path, of: str, 
                 "INSERT INTO user (row, client_id, name, public_key) VALUES (?, ?, ?, x'02')",
                 (row, bytes([row]), f"user {row}"),
             )
-            database.execute("INSERT INTO sent_token VALUES (?, 1, ?, 2, 3, x'04', 5)", (row, bytes([row])))
+            database.execute("INSERT INTO token_page VALUES (?, 1, 1, 5, ?, x'04')", (row, bytes([row])))
             database.execute("INSERT INTO mail_page VALUES (?, ?, 1, 1, 1, 0, NULL, x'00', 1)", (row, row))
     found = list(database.execute(sql))
     pages = pages_of(database, of)

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import astuple
 
 from storage_worker.engine.errors import StoreDamaged
+from storage_worker.engine.records import TokenUsed
 from storage_worker.engine.sqlite import schema
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.send_tokens import read_all
 from tests.storage_worker.worker_under_test import (
     TO_VERSION_5,
     TO_VERSION_6,
@@ -16,6 +19,7 @@ from tests.storage_worker.worker_under_test import (
     TO_VERSION_9,
     TO_VERSION_10,
     TO_VERSION_11,
+    TO_VERSION_12,
 )
 
 INSERT_USER = "INSERT INTO user (row, client_id, name, public_key, proven, deleted) VALUES"
@@ -217,5 +221,24 @@ def test_nobody_has_published_keys_in_a_store_of_version_11(path: Path) -> None:
         assert database.row("PRAGMA user_version") == (schema.VERSION,)
         assert database.row("SELECT keys FROM user") == (None,)
         assert database.find("SELECT * FROM published_key") is None
+        assert database.problems() == []
+        database.close()
+
+
+def test_tokens_of_version_12_are_brought_over_a_page_for_each_sender(path: Path) -> None:
+    database = Database(path)
+    list(database.execute(f"{TO_VERSION_12} PRAGMA user_version = 12"))
+    tokens = [
+        TokenUsed(sequence, sequence % 3 + 1, sequence.to_bytes(16, "big"), 2**40, 3, bytes([sequence]) * 32, 10**12)
+        for sequence in range(5, 205)
+    ]
+    database.execute_many("INSERT INTO sent_token VALUES (?, ?, ?, ?, ?, ?, ?)", [astuple(one) for one in tokens])
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (schema.VERSION,)
+        assert sorted(read_all(database), key=lambda one: one.sequence) == tokens
+        pages = list(database.execute("SELECT last, sender, tokens, accepted_at FROM token_page ORDER BY sender"))
+        assert pages == [(204, 1, 67, 10**12), (202, 2, 66, 10**12), (203, 3, 67, 10**12)]
         assert database.problems() == []
         database.close()
