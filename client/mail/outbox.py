@@ -308,6 +308,10 @@ class Outbox:
             if waiting.damaged:
                 self._set_aside(waiting, "its row in store.db was altered or is damaged; send it again")
                 continue
+            if waiting.spool is not None and not self._store.spools.is_there(waiting.spool):
+                # Nothing behind it would ever be sent.
+                self._set_aside(waiting, "its content, a file beside store.db, is gone; send it again")
+                continue
             try:
                 for row in self.sealing.fit(waiting, self._rekeying.fit):
                     answer, digest = self._send_patiently(me, row, progress, patience)

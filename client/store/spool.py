@@ -91,6 +91,10 @@ class Spools:
             while data := file.read(chunk):
                 yield data
 
+    def is_there(self, name: str) -> bool:
+        """Whether stored large content is there."""
+        return (self._folder / spool_name(name)).exists()
+
     def size(self, name: str) -> int:
         """Return the size of stored large content, in bytes. Raises `StoreUnusable`."""
         path = self._folder / spool_name(name)

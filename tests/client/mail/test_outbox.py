@@ -253,6 +253,25 @@ def test_a_refusal_behind_the_users_back_is_told_with_the_words(
     assert told[-1].endswith("It reads: my words")
 
 
+def test_a_message_whose_content_is_gone_stops_nobody_else(
+    pair: tuple[Messenger, Messenger], told: Told, make: Callable[..., Messenger], tmp_path: Path
+) -> None:
+    pair[0].close()
+    alice = make("alice", server=NOWHERE)
+    (tmp_path / "large.bin").write_bytes(b"x" * 500_000)
+    for content in (tmp_path / "large.bin", "behind it"):
+        with pytest.raises(ServerUnreachable):
+            alice.send("bob", content)
+    (spooled,) = (alice.home.store.database.path.parent / "store.spool").iterdir()
+    spooled.unlink()
+    alice.close()
+    alice = make("alice")
+    receive(alice)
+    assert any("set aside: its content, a file beside store.db, is gone" in sentence for sentence in told)
+    assert len(alice.failed()) == 1
+    assert receive(pair[1])[-1] == Text("behind it")
+
+
 def test_words_whose_key_is_gone(pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom) -> None:
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MALFORMED, 0)
     with pytest.raises(ServerAnsweredError):
