@@ -368,6 +368,10 @@ def run_control(place: Place) -> Row:
             twice, unreadable = len(homes.key_uses().twice), len(homes.notes.unreadable)
             if twice and unreadable:
                 break
-        verdict = homes.verdict()
-        note = f"has to use keys twice: {twice}; and to show what can't be read: {unreadable}"
+        found = homes.verdict()
+        note = (
+            f"has to use keys twice: {twice}; and to show what can't be read: {unreadable}; what can't be sent again "
+            f"is lost: {len(found.lost)}"
+        )
+        verdict = Verdict(found.attempted, found.acknowledged, found.received)
         return Row(CONTROL, homes.killed.total(), verdict, twice > 0 and unreadable > 0, note)
