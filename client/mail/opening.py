@@ -45,6 +45,7 @@ _PROBLEMS: Final = {
     NO_KEYS: "the server gives no keys of its sender",
     OpenFailure.MALFORMED: "it was cut, or is no message of the modern cipher suite",
     OpenFailure.VERSION: "it is of a later version of the cipher suite; install a newer MessageU",
+    OpenFailure.USED_KEY: "its key was used before: it is a repeat, or its sender's home was restored from a copy",
     OpenFailure.OUTER_KEY_UNKNOWN: "it is sealed to a key that this home does not have, or not any more",
     OpenFailure.OUTER_DAMAGED: "it was altered on its way, or is not from the sender that the server names",
     OpenFailure.INNER_MALFORMED: "its sender does not follow the rules of the cipher suite",

@@ -199,7 +199,16 @@ def test_a_copied_home_heals_too(
     assert any(isinstance(one, Renewed) for one in content)
 
 
-def test_a_home_that_was_put_back_unseen_heals_when_it_writes(make: Callable[..., Messenger], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("has_answered", "problem"),
+    [
+        (False, "it was altered, or one of the two homes was restored from a copy"),
+        (True, "its key was used before: it is a repeat, or its sender's home was restored from a copy"),
+    ],
+)
+def test_a_home_that_was_put_back_unseen_heals_when_it_writes(
+    make: Callable[..., Messenger], tmp_path: Path, has_answered: bool, problem: str
+) -> None:
     """As by a snapshot of the whole machine: nothing shows it before the first message."""
     alice, bob = make("alice"), make("bob")
     alice.register("alice")
@@ -208,6 +217,10 @@ def test_a_home_that_was_put_back_unseen_heals_when_it_writes(make: Callable[...
     bob.send("alice", "two")
     receive(bob)
     receive(alice)
+    if has_answered:
+        # The copy has a chain, and goes on in it.
+        alice.send("bob", "answer")
+        receive(bob)
     alice.close()
     before = (tmp_path / "alice" / "store.db").read_bytes()
     with make("alice") as alice:
@@ -222,7 +235,9 @@ def test_a_home_that_was_put_back_unseen_heals_when_it_writes(make: Callable[...
     # Its message key was used before, so that it looks like a repeat; the number of the next one
     # tells.
     alice.send("bob", "five")
-    shown = [*receive(bob), *receive(alice), *receive(bob)]
+    shown = receive(bob)
+    assert {content.problem for content in shown if isinstance(content, Unreadable)} == {problem}
+    shown += [*receive(alice), *receive(bob)]
     assert Text("five") in shown or any(isinstance(content, Renewed) for content in shown)
 
 
