@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
 from client.errors import CipherError, FileUnreadable
-from client.mail.outgoing_file import ToSend
+from client.mail.outgoing_file import CHUNK, ToSend
+from client.mail.received_files import Sealed, save
 from client.mail.suite_files import name_of, read_parts, safe_name, seal_parts, stream_size, without_key
 from client.store.spool import Spools
 from client.suite1.file_stream import FileOpener
@@ -63,6 +66,29 @@ def test_what_is_sealed_opens_and_has_the_size_that_its_payload_gives(tmp_path: 
     assert b"".join([*(map(opener.update, spools.read(sealed.spool, 4096))), opener.finish()]) == content
     with pytest.raises(CipherError):
         stream_size(file("x", 1 << 50))
+
+
+def test_a_file_is_sealed_and_opened_in_less_memory_than_a_tenth_of_it(tmp_path: Path) -> None:
+    spools, path, size = Spools(tmp_path / "spools"), tmp_path / "film.bin", 40_000_000
+    with path.open("wb") as made:
+        made.truncate(size)
+    seen: list[tuple[int, int]] = []
+    tracemalloc.start()
+    try:
+        with path.open("rb") as opened:
+            parts = read_parts(ToSend(opened.fileno(), size), path, lambda done, total: seen.append((done, total)))
+            sealed = seal_parts(spools, parts, PAIR, lambda count: b"k" * count, lambda _: None)
+        opener = FileOpener(sealed.key, PAIR, sealed.size, sealed.digest)
+        stream = Sealed(spools.read(sealed.spool, CHUNK), spools.size(sealed.spool), opener)
+        saved = save(stream, tmp_path, "film", lambda done, total: seen.append((done, total)), ".mp4")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert saved.stat().st_size == size
+    assert peak < size // 10
+    # It goes in parts, both times.
+    done = [0, *(at for at, _ in seen)]
+    assert max(later - before for before, later in pairwise(done)) <= CHUNK
 
 
 def test_a_file_that_is_too_large_or_shrinks_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from cryptography.cobblestone import Cobblestone256Encryptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.suite1.file_stream import FileDamaged, FileOpener, FileSealer, sealed_size
+from client.suite1.file_stream import CHUNK, FileDamaged, FileOpener, FileSealer, sealed_size
 from client.suite1.padding import padme
 from client.suite1.values import Pair
 from tests.client.suite1.two_homes import ALICE, BOB
@@ -44,6 +44,30 @@ def test_a_file_comes_back_whatever_the_pieces(size: int, one: int, other: int) 
 @pytest.mark.parametrize("size", [0, 1, 256, 257, 16_383, 16_384, 16_385, 1_100_000, 5_000_000])
 def test_the_size_of_a_stream(size: int) -> None:
     assert len(sealed(bytes(size), 65_536)) == sealed_size(size)
+
+
+def test_nothing_piles_up_however_long_a_file_is() -> None:
+    """What went in has come out but for one chunk: memory is that of a part and of a chunk."""
+    part, count = bytes(256 * 1024), 160
+    sealer, sealed_so_far = FileSealer(KEY, PAIR), 0
+    stream = []
+    for number in range(1, count + 1):
+        stream.append(sealer.update(part))
+        sealed_so_far += len(stream[-1])
+        assert number * len(part) - sealed_so_far <= CHUNK
+        assert len(stream[-1]) <= len(part) + CHUNK + 1024
+    for last in sealer.finish():
+        assert len(last) <= 1024 * 1024 + CHUNK + 2048
+        stream.append(last)
+    opener, went_in, came_out = FileOpener(KEY, PAIR, sealer.size, sealer.digest), 0, 0
+    for piece in stream:
+        opened_now = opener.update(piece)
+        went_in, came_out = went_in + len(piece), came_out + len(opened_now)
+        assert len(opened_now) <= len(piece) + CHUNK
+        # The header, and of each chunk the tag, are no content.
+        content = min(went_in - 56 - 16 * (went_in // CHUNK), sealer.size)
+        assert content - came_out <= CHUNK + 16
+    assert came_out + len(opener.finish()) == sealer.size == count * len(part)
 
 
 CONTENT = b"0123456789" * 3300
