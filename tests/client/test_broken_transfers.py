@@ -7,10 +7,7 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -20,8 +17,9 @@ import pytest
 from client.messenger import Messenger, SavedFile, Text
 from client.store.home_store import Store
 from common.server_address import ServerAddress
+from tests.client.people import SIGKILLED, People
 from torture.patience import HANG_SECONDS
-from torture.programs import ROOT, Server, wait_until
+from torture.programs import Server, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,32 +227,14 @@ def test_a_file_that_is_received_comes_once_wherever_the_connection_breaks(
 # ------------------------------------------------------------------------------------------------
 
 
-def command(folder: Path, address: ServerAddress, home: str, *arguments: str) -> list[str]:
-    return [
-        sys.executable, "-m", "client", "--home", str(folder / home), "--server", str(address),
-        "--save-dir", str(folder / "saved"), *arguments,
-    ]  # fmt: skip
-
-
-def run(folder: Path, address: ServerAddress, home: str, *arguments: str) -> str:
-    done = subprocess.run(
-        command(folder, address, home, *arguments),
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANG_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def killed(folder: Path, valve: Valve, limit: Limit, home: str, *arguments: str) -> None:
+def killed(people: People, valve: Valve, limit: Limit, home: str, *arguments: str) -> None:
     """Run a command and kill it when the valve has stopped."""
     valve.stopped.clear()
     valve.limits.append(limit)
-    with subprocess.Popen(
-        command(folder, valve.address, home, *arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with people.start(home, *arguments) as process:
         wait_until(valve.stopped.is_set, "the moment of the kill")
         process.kill()
-        assert process.wait(HANG_SECONDS) == -signal.SIGKILL
+        assert process.wait(HANG_SECONDS) == SIGKILLED
 
 
 def waiting(home: Path) -> list[OutboxRow]:
@@ -268,11 +248,11 @@ def waiting(home: Path) -> list[OutboxRow]:
 def test_a_killed_client_goes_on_with_what_it_had_sealed(
     tmp_path: Path, server: Server, valve: Valve, content: bytes
 ) -> None:
-    straight = ServerAddress("127.0.0.1", server.port)
+    straight, behind = People(tmp_path, server.port), People(tmp_path, valve.address.port)
     for name in ("alice", "bob"):
-        run(tmp_path, straight, name, "register", name)
+        straight.run(name, "register", name)
     file = str(tmp_path / "film.bin")
-    killed(tmp_path, valve, Limit(up=SIZE // 2, stops=True), "alice", "send", "bob", "--file", file)
+    killed(behind, valve, Limit(up=SIZE // 2, stops=True), "alice", "send", "bob", "--file", file)
     (row,) = waiting(tmp_path / "alice")
     assert not row.unsealed
     assert row.tried_at is not None
@@ -280,43 +260,36 @@ def test_a_killed_client_goes_on_with_what_it_had_sealed(
     stream = (tmp_path / "alice" / "store.spool" / row.spool).read_bytes()
     # What the first attempt was made of is not needed any more.
     (tmp_path / "film.bin").unlink()
-    killed(tmp_path, valve, Limit(up=SIZE // 3, stops=True), "alice", "recv")
+    killed(behind, valve, Limit(up=SIZE // 3, stops=True), "alice", "recv")
     assert waiting(tmp_path / "alice") == [row]
     assert (tmp_path / "alice" / "store.spool" / row.spool).read_bytes() == stream
-    run(tmp_path, straight, "alice", "send", "bob", "and a text")
+    straight.run("alice", "send", "bob", "and a text")
     assert waiting(tmp_path / "alice") == []
     # Killed in the midst of the file, then let through.
-    killed(tmp_path, valve, Limit(down=SIZE // 2, stops=True), "bob", "recv")
-    lines = [json.loads(line) for line in run(tmp_path, straight, "bob", "recv", "--json").splitlines()]
+    killed(behind, valve, Limit(down=SIZE // 2, stops=True), "bob", "recv")
+    lines = [json.loads(line) for line in straight.run("bob", "recv", "--json").splitlines()]
     assert [(line["kind"], line["suite"], line["missing"], line["repeated"]) for line in lines] == [
         ("file", 1, 0, False),
         ("text", 1, 0, False),
     ]
     (saved,) = (tmp_path / "saved").iterdir()
     assert saved.read_bytes() == content
-    assert run(tmp_path, straight, "bob", "recv") == ""
+    assert straight.run("bob", "recv") == ""
 
 
 def test_a_client_that_is_killed_while_it_seals_has_accepted_nothing(tmp_path: Path, server: Server) -> None:
-    straight = ServerAddress("127.0.0.1", server.port)
+    people = People(tmp_path, server.port)
     for name in ("alice", "bob"):
-        run(tmp_path, straight, name, "register", name)
+        people.run(name, "register", name)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     spool = tmp_path / "alice" / "store.spool"
-    with (
-        subprocess.Popen(
-            command(tmp_path, straight, "alice", "send", "bob", "--file", str(pipe)),
-            cwd=ROOT,
-            stderr=subprocess.DEVNULL,
-        ) as process,
-        pipe.open("wb", buffering=0) as end,
-    ):
+    with people.start("alice", "send", "bob", "--file", str(pipe)) as process, pipe.open("wb", buffering=0) as end:
         end.write(bytes(1_000_000))
         wait_until(lambda: spool.is_dir() and any(spool.iterdir()), "something that is sealed")
         process.kill()
-        assert process.wait(HANG_SECONDS) == -signal.SIGKILL
+        assert process.wait(HANG_SECONDS) == SIGKILLED
     assert waiting(tmp_path / "alice") == []
-    run(tmp_path, straight, "alice", "send", "bob", "a text")
-    (line,) = run(tmp_path, straight, "bob", "recv", "--json").splitlines()
+    people.run("alice", "send", "bob", "a text")
+    (line,) = people.run("bob", "recv", "--json").splitlines()
     assert (json.loads(line)["text"], json.loads(line)["missing"]) == ("a text", 0)

@@ -430,43 +430,28 @@ def test_a_lost_answer_of_the_new_server(alice: Messenger, elsewhere: FakeGatewa
 # --------------------------------------------------------------------------------------------------
 
 STEPS = """
-import os, signal, sys, pathlib
+import os, sys, pathlib
 import apsw
-last, log, steps = int(sys.argv[1]), sys.argv[2], 0
-
-def step():
-    global steps
-    steps += 1
-    if steps == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def around(function):
-    def wrapped(*given, **named):
-        step()
-        done = function(*given, **named)
-        step()
-        return done
-    return wrapped
+from tests.client.dying import Life
+life, log = Life(int(sys.argv[1])), sys.argv[2]
 
 class Connection(apsw.Connection):
     def execute(self, statement, *given):
         if str(statement).startswith(("COMMIT", "DELETE FROM rewrite", "INSERT INTO rewrite")):
-            step()
+            life.step()
         done = super().execute(statement, *given)
         if str(statement).startswith("COMMIT"):
-            step()
+            life.step()
         return done
 
 apsw.Connection = Connection
-for name in ("fsync", "unlink", "mkdir", "rmdir"):
-    setattr(os, name, around(getattr(os, name)))
-pathlib.Path.replace = around(pathlib.Path.replace)
+life.around(os, "fsync", "unlink", "mkdir", "rmdir")
+life.around(pathlib.Path, "replace")
 from client.connection.server_link import ServerLink
-for name in ("ask", "exchange"):
-    setattr(ServerLink, name, around(getattr(ServerLink, name)))
+life.around(ServerLink, "ask", "exchange")
 from client.__main__ import main
 code = main(sys.argv[3:])
-pathlib.Path(log).write_text(str(steps))
+pathlib.Path(log).write_text(str(life.steps))
 sys.exit(code)
 """
 

@@ -5,22 +5,18 @@ real programs.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from common.fail_points import VARIABLE, FailPoint
+from common.fail_points import FailPoint
+from tests.client.people import People
 from torture.patience import HANG_SECONDS
-from torture.programs import ROOT, Server
+from torture.programs import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-SIGKILLED = -9
 
 
 @pytest.fixture
@@ -28,38 +24,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with Server(tmp_path / "server") as running:
         running.start()
         yield running
-
-
-class People:
-    """Runs `messageu` in homes, perhaps to die at a fail point."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self._folder = folder
-        self._port = port
-
-    def run(self, home: str, *arguments: str, dies_at: FailPoint | None = None, passes: int = 1) -> str:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU")}
-        if dies_at is not None:
-            environment[VARIABLE] = f"{dies_at}:{passes}"
-        server = f"127.0.0.1:{self._port}"
-        done = subprocess.run(
-            [sys.executable, "-m", "client", "--home", str(self._folder / home), "--server", server, *arguments],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=HANG_SECONDS,
-        )
-        assert done.returncode == (0 if dies_at is None else SIGKILLED), done.stderr
-        return done.stdout
-
-    def texts(self, home: str) -> list[str]:
-        """The texts that a home receives now, all of suite 1."""
-        found = [json.loads(line) for line in self.run(home, "recv", "--json").splitlines()]
-        assert {one["kind"] for one in found} <= {"text"}
-        assert {one["suite"] for one in found} <= {1}
-        return [one["text"] for one in found]
 
 
 @pytest.fixture
@@ -139,20 +103,14 @@ def test_deaths_while_a_note_to_oneself_is_sent_and_received(people: People) -> 
     assert len(shown) <= len(expected) + 1
 
 
-def test_two_processes_of_one_home_at_once(people: People, tmp_path: Path) -> None:
+def test_two_processes_of_one_home_at_once(people: People) -> None:
     for name in ("alice", "bob"):
         people.run(name, "register", name)
     people.run("alice", "send", "bob", "first")
-    running = [
-        subprocess.Popen(
-            [
-                sys.executable, "-m", "client", "--home", str(tmp_path / "alice"), "send", "bob", f"text {number}",
-            ],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        for number in range(6)
-    ]  # fmt: skip
-    assert [one.wait(HANG_SECONDS) for one in running] == [0] * 6
+    running = [people.start("alice", "send", "bob", f"text {number}") for number in range(6)]
+    for process in running:
+        _, said = process.communicate(timeout=HANG_SECONDS)
+        assert process.returncode == 0, said
     texts = people.texts("bob")
     assert texts[0] == "first"
     assert sorted(texts[1:]) == [f"text {number}" for number in range(6)]

@@ -411,43 +411,26 @@ def test_a_damaged_outgoing_message_is_set_aside(
 # Does what it is told to, and kills itself at the given step; tells how many steps it took where it
 # lived.
 STEPS = """
-import os, signal, sys, pathlib
+import os, sys, pathlib
 import apsw
 from client.crypto import ciphers, sealed_storage; from client.identity import passphrase
 ciphers.SCRYPT_COST = sealed_storage.SCRYPT_COST = 16
 from client.store.home_store import Store
-home, what, last = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-steps = 0
-
-def step():
-    global steps
-    steps += 1
-    if steps == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def after(function):
-    def wrapped(*given, **named):
-        step()
-        done = function(*given, **named)
-        step()
-        return done
-    return wrapped
+from tests.client.dying import Life
+home, what = pathlib.Path(sys.argv[1]), sys.argv[2]
+life = Life(int(sys.argv[3]))
 
 class Connection(apsw.Connection):
-    def execute(self, statement, *given):
-        step()
-        done = super().execute(statement, *given)
-        step()
-        return done
+    pass
 
+life.around(Connection, "execute")
 apsw.Connection = Connection
-for name in ("fsync", "replace", "unlink", "open"):
-    setattr(os, name, after(getattr(os, name)))
-pathlib.Path.replace = after(pathlib.Path.replace)
+life.around(os, "fsync", "replace", "unlink", "open")
+life.around(pathlib.Path, "replace")
 {"set": lambda: passphrase.set_passphrase(home, "new"),
  "change": lambda: passphrase.change_passphrase(home, "new", lambda: "old"),
  "remove": lambda: passphrase.remove_passphrase(home, lambda: "old")}[what]()
-print(steps)
+print(life.steps)
 """
 
 

@@ -35,6 +35,18 @@ def marks(messenger: Messenger) -> list[str | None]:
     return [row.mark for row in messenger.home.store.inbox.seen(0)]
 
 
+def talking(make: Callable[..., Messenger]) -> tuple[Messenger, Messenger]:
+    """Alice and Bob, after a message in each direction."""
+    alice, bob = make("alice"), make("bob")
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "one")
+    bob.send("alice", "two")
+    assert receive(bob) == [Text("one")]
+    assert receive(alice) == [Text("two")]
+    return alice, bob
+
+
 def test_a_replay_is_shown_once_whatever_token_it_has(
     alice: Messenger, bob: Messenger, mailroom: SuiteMailroom
 ) -> None:
@@ -132,13 +144,7 @@ def test_what_comes_under_the_published_suite_later_is_not_believed(
 def test_an_imported_home_heals_and_says_so_on_both_sides(
     make: Callable[..., Messenger], tmp_path: Path, told: list[str], cheap: None
 ) -> None:
-    alice, bob = make("alice"), make("bob")
-    alice.register("alice")
-    bob.register("bob")
-    alice.send("bob", "one")
-    bob.send("alice", "two")
-    assert receive(bob) == [Text("one")]
-    assert receive(alice) == [Text("two")]
+    alice, bob = talking(make)
     alice.close()
     export_home(tmp_path / "alice", tmp_path / "export", "pass")
     with make("alice") as alice:
@@ -172,13 +178,7 @@ def test_an_imported_home_heals_and_says_so_on_both_sides(
 def test_a_copied_home_heals_too(
     make: Callable[..., Messenger], tmp_path: Path, told: list[str], takes_the_place: bool
 ) -> None:
-    alice, bob = make("alice"), make("bob")
-    alice.register("alice")
-    bob.register("bob")
-    alice.send("bob", "one")
-    bob.send("alice", "two")
-    receive(bob)
-    receive(alice)
+    alice, bob = talking(make)
     alice.close()
     shutil.copytree(tmp_path / "alice", tmp_path / "copy")
     with make("alice") as alice:
@@ -210,13 +210,7 @@ def test_a_home_that_was_put_back_unseen_heals_when_it_writes(
     make: Callable[..., Messenger], tmp_path: Path, has_answered: bool, problem: str
 ) -> None:
     """As by a snapshot of the whole machine: nothing shows it before the first message."""
-    alice, bob = make("alice"), make("bob")
-    alice.register("alice")
-    bob.register("bob")
-    alice.send("bob", "one")
-    bob.send("alice", "two")
-    receive(bob)
-    receive(alice)
+    alice, bob = talking(make)
     if has_answered:
         # The copy has a chain, and goes on in it.
         alice.send("bob", "answer")

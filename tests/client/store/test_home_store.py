@@ -11,15 +11,7 @@ from client.errors import HomeInUse
 from client.store.home_store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path)
-    yield opened
-    opened.close()
 
 
 def test_the_files_are_private(tmp_path: Path, store: Store) -> None:
