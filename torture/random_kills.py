@@ -7,10 +7,14 @@ Exposure: none.
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Final, NamedTuple
 
+from torture.actors import Actor
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row, say
+from torture.programs import Program
 
 NAME: Final = "random-kills"
 WEIGHTS: Final = {"worker": 22, "gateway": 22, "sender": 28, "receiver": 28}
@@ -37,6 +41,23 @@ class Enough(NamedTuple):
 QUICK: Final = Enough(0.0, 24, 40)
 
 
+def kill_one(
+    cast: Cast, chance: Random, weights: Mapping[str, int], workers: Sequence[Program], gateways: Sequence[Program]
+) -> str:
+    """Kill somebody and start them again: of which kind, as often as `weights` say."""
+    one_of: Mapping[str, Sequence[Program | Actor]] = {
+        "worker": workers,
+        "gateway": gateways,
+        "sender": cast.senders,
+        "receiver": cast.receivers,
+    }
+    (who,) = chance.choices(list(weights), list(weights.values()))
+    victim = chance.choice(one_of[who])
+    victim.kill()
+    victim.start()
+    return who
+
+
 def kill_at_random(cast: Cast, place: Place, drill: str, enough: Enough) -> Row:
     """Kill one after another until it is enough, let everybody finish, and ask the checker."""
     chance = place.chance(drill)
@@ -53,17 +74,7 @@ def kill_at_random(cast: Cast, place: Place, drill: str, enough: Enough) -> Row:
         ):
             time.sleep(chance.expovariate(1 / _PAUSE))
             cast.look_for_deaths()
-            (who,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            match who:
-                case "worker" | "gateway":
-                    program = cast.server.worker if who == "worker" else cast.server.gateway
-                    program.kill()
-                    program.start()
-                case _:
-                    actor = chance.choice(cast.senders if who == "sender" else cast.receivers)
-                    actor.kill()
-                    actor.start()
-            killed[who] += 1
+            killed[kill_one(cast, chance, WEIGHTS, [cast.server.worker], [cast.server.gateway])] += 1
             if killed.total() % _LOOK_AFTER == 0:
                 acknowledged = cast.await_more(1, acknowledged)
             if time.monotonic() >= tell_at:

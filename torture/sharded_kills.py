@@ -15,6 +15,7 @@ from typing import Final
 from cluster.postgres import DATABASE, Address, Node
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row
+from torture.random_kills import kill_one
 from torture.replicated import make_store
 from torture.sharded_server import ShardedServer
 
@@ -39,17 +40,7 @@ def _perform(place: Place, server: ShardedServer, cast: Cast) -> Row:
         while killed.total() < kills:
             time.sleep(chance.expovariate(1 / _PAUSE))
             cast.look_for_deaths()
-            (who,) = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
-            match who:
-                case "worker" | "gateway":
-                    program = chance.choice(server.workers if who == "worker" else server.gateways)
-                    program.kill()
-                    program.start()
-                case _:
-                    actor = chance.choice(cast.senders if who == "sender" else cast.receivers)
-                    actor.kill()
-                    actor.start()
-            killed[who] += 1
+            killed[kill_one(cast, chance, _WEIGHTS, server.workers, server.gateways)] += 1
             if killed.total() % _LOOK_AFTER == 0:
                 before = cast.await_more(1, before)
         cast.finish()

@@ -40,15 +40,22 @@ _BEFORE_ALL: Final[dict[str, tuple[Parameter, ...]]] = {
 """Keys that no row of a table has, below those that one has."""
 
 
-class PostgresSource:
-    """The store of a shard, which no other worker gets until the `with` is left. Raises
-    `StoreUnusable` and `StoreFailed`.
-    """
+class _End:
+    """One end of a move, in a `with`: a transaction that is open when it is left is undone."""
 
     def __init__(self, url: str, place: Place) -> None:
         self._url = url
         self._place = place
         self._resources = ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+
+class PostgresSource(_End):
+    """The store of a shard, which no other worker gets until the `with` is left. Raises
+    `StoreUnusable` and `StoreFailed`.
+    """
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
@@ -69,9 +76,6 @@ class PostgresSource:
                 )
             self._resources = resources.pop_all()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._resources.close()
 
     def facts(self) -> StoreFacts:
         """What it is."""
@@ -102,17 +106,12 @@ class PostgresSource:
         return in_parts(lambda at, length: blobs.read(blob_id, at, length, size), size, PIECE_BYTES)
 
 
-class PostgresTarget:
+class PostgresTarget(_End):
     """A new store of a shard. Raises `StoreUnusable` where there is one, `StoreFull` and
     `StoreFailed`.
     """
 
     page_bytes = PAGE_BYTES
-
-    def __init__(self, url: str, place: Place) -> None:
-        self._url = url
-        self._place = place
-        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
@@ -122,10 +121,6 @@ class PostgresTarget:
             self._connection.let_transactions_wait()
             self._resources = resources.pop_all()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        # A transaction that is open is undone.
-        self._resources.close()
 
     def begin(self, facts: StoreFacts) -> None:
         """Make it, empty."""

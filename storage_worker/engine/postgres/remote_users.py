@@ -1,9 +1,8 @@
 """The users as a shard beside the directory knows them.
 
-Owns: a bounded memory of users that the directory was asked for, and of whom nothing may be
-remembered any more.
+Owns: whom the directory was asked for, and of whom nothing may be remembered any more.
 Promises: who is found is remembered; who is not is asked for again each time. What an operator
-changes at the directory is known within `LOOK_EVERY_MS` while it can be reached; of a user who has
+changes at the directory is known within a second while it can be reached; of a user who has
 authenticated or was deleted the gateway tells at once (`refresh`). Names, lists and registration
 are the directory's alone.
 Exposure: names and ids are what strangers chose; the rules checked their form.
@@ -13,7 +12,7 @@ Source: docs/decisions/0024-shards.md.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.errors import DirectoryUnreachable, StoreFailed
@@ -22,15 +21,13 @@ from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
 from storage_worker.engine.postgres.directory import Directory, State
+from storage_worker.engine.postgres.known_users import KnownUsers
 from storage_worker.engine.postgres.published_keys import Keys
-from storage_worker.engine.records import KeysPublished, Record, SenderBlocked, UserRegistered, UserSeen
+from storage_worker.engine.records import Record, UserRegistered, UserSeen
 from storage_worker.engine.values import Account, Deletion, KeyState, User
 
-REMEMBERED: Final = 100_000
-LOOK_EVERY_MS: Final = 1_000
 
-
-class RemoteUsers:
+class RemoteUsers(KnownUsers):
     """Of shard `number`. `state`: of the directory, when the shard was opened."""
 
     def __init__(
@@ -42,6 +39,7 @@ class RemoteUsers:
         number: int,
         state: State,
     ) -> None:
+        super().__init__()
         self._database = database
         self._keys = keys
         self._directory = directory
@@ -56,11 +54,8 @@ class RemoteUsers:
         self._leaving: dict[int, bytes] = {}
         self._gone: list[int] = []
         """Deleted users of whom nothing is left here, until the directory knows it."""
-        self._looked_at: int | None = None
         self.has_deleted = False
         """Whether there are more deleted users than whoever sets this back knows of."""
-        self.known: dict[bytes, User] = {}
-        self._by_row: dict[int, User] = {}
 
     # --- the log of turns
     # ----------------------------------------------------------------------------------------------
@@ -71,23 +66,11 @@ class RemoteUsers:
         self._seen.clear()
         self._taken = {}
 
-    def _forget_known(self) -> None:
-        self.known.clear()
-        self._by_row.clear()
-
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
-        match record:
-            case UserSeen(user, day):
-                self._seen[user] = day
-                if user in self._by_row:
-                    self._by_row[user].seen = day
-            case SenderBlocked(user) if user in self._by_row:
-                self._by_row[user].blocks = True
-            case KeysPublished(user) if user in self._by_row:
-                self._by_row[user].keys = KeyState.KEPT
-            case _:
-                pass
+        if isinstance(record, UserSeen):
+            self._seen[record.user] = record.day
+        self._note(record)
 
     has_news = False
     """Nothing waits for the tables of this shard."""
@@ -115,22 +98,16 @@ class RemoteUsers:
 
     def refresh(self, client_id: bytes) -> None:
         """The directory knows something new of this user."""
-        user = self.known.pop(client_id, None)
-        if user is not None:
-            del self._by_row[user.row]
-        self._looked_at = None
-
-    def look_again(self) -> None:
-        """Look at the directory with the next turn."""
-        self._looked_at = None
+        if client_id in self.known:
+            self._forget_row(self.known[client_id].row)
+        self.look_again()
 
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Look at the directory, when it is time to: rows and client ids of users who were deleted
         since the last call. Raises `StoreFailed` for a new generation of the store.
         """
-        if self._looked_at is not None and 0 <= now_ms - self._looked_at < LOOK_EVERY_MS:
+        if not self._looks_now(now_ms):
             return []
-        self._looked_at = now_ms
         try:
             self._report()
             state = self._directory.state()
@@ -144,9 +121,8 @@ class RemoteUsers:
             self._keys.look_again()
             self._forget_known()
         departed = [one for one in leaving.items() if one[0] not in self._leaving]
-        for row, client_id in departed:
-            self.known.pop(client_id, None)
-            self._by_row.pop(row, None)
+        for row, _client_id in departed:
+            self._forget_row(row)
         self._leaving = leaving
         self.has_deleted = self.has_deleted or bool(departed)
         return departed
@@ -168,12 +144,12 @@ class RemoteUsers:
         if user is None:
             for row, proven, seen, disabled in [found[1:] for found in self._directory.users([client_id])]:
                 keys = self._keys.states([row])[row]
-                user = self._remember(client_id, row, proven, seen, disabled, self._blocks.any_of(row), keys)
+                user = self._found(client_id, row, proven, seen, disabled, self._blocks.any_of(row), keys)
         return user
 
     def expect(self, client_ids: Iterable[bytes]) -> None:
         """`find` will be asked for these: look all of them up at once."""
-        unknown = [client_id for client_id in client_ids if client_id not in self.known]
+        unknown = self._unknown(client_ids)
         if not unknown:
             return
         try:
@@ -186,9 +162,9 @@ class RemoteUsers:
         keys = self._keys.states(rows) if rows else {}
         for client_id, row, proven, seen, disabled in found:
             blocks = row in blockers or self._blocks.any_unwritten(row)
-            self._remember(client_id, row, proven, seen, disabled, blocks, keys[row])
+            self._found(client_id, row, proven, seen, disabled, blocks, keys[row])
 
-    def _remember(
+    def _found(
         self,
         client_id: bytes,
         row: int,
@@ -198,13 +174,8 @@ class RemoteUsers:
         blocks: bool,
         keys: KeyState,
     ) -> User:
-        if len(self.known) >= REMEMBERED:
-            self._forget_known()
         day = self._seen.get(row, self._unreported.get(row, -1 if seen is None else seen))
-        user = self.known[client_id] = self._by_row[row] = User(
-            row, client_id, proven, blocks, day, disabled, keys=keys
-        )
-        return user
+        return self._remember(User(row, client_id, proven, blocks, day, disabled, keys=keys))
 
     def row_of(self, client_id: bytes) -> int:
         """The row of a user who exists, or did when the journal was written. Raises
@@ -286,7 +257,7 @@ class RemoteUsers:
     def forgotten(self, row: int) -> None:
         """That transaction is committed: the directory has to know it."""
         self._gone.append(row)
-        self._looked_at = None
+        self.look_again()
 
 
 def _not_here() -> AssertionError:

@@ -1,7 +1,7 @@
 """The registered users.
 
-Owns: the tables `account`, `deleted_account` and `name_look`, what of them is in the journal alone,
-and a bounded memory of who was looked up.
+Owns: the tables `account`, `deleted_account` and `name_look`, and what of them is in the journal
+alone.
 Promises: as storage_worker.engine.interface says: of one name, of one id, there is one user.
 Exposure: names and keys are what strangers chose; the rules checked their form.
 """
@@ -15,23 +15,19 @@ from storage_worker.engine.paged.unwritten import drop_written
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.blocks import BlockLists
 from storage_worker.engine.postgres.database import Database
+from storage_worker.engine.postgres.known_users import KnownUsers
 from storage_worker.engine.postgres.published_keys import Keys
 from storage_worker.engine.records import (
-    KeysPublished,
     Record,
-    SenderBlocked,
     UserAuthenticated,
     UserDeleted,
     UserDisabled,
     UserRegistered,
     UserSeen,
 )
-from storage_worker.engine.values import Account, Deletion, KeyState, User
+from storage_worker.engine.values import Account, Deletion, User
 
 USERS_PER_PAGE: Final = 500
-REMEMBERED: Final = 100_000
-LOOK_EVERY_MS: Final = 1_000
-"""How late a turn may be that sees what an operator's command has changed."""
 
 
 class _Taken(NamedTuple):
@@ -68,16 +64,16 @@ def _write_disabled(database: Database, users: Mapping[int, bool]) -> None:
             database.change(statements.SET_DISABLED, rows, disabled)
 
 
-class UserRegistry:
+class UserRegistry(KnownUsers):
     """Makes, finds and lists users. `register` runs inside a transaction."""
 
     def __init__(self, database: Database, blocks: BlockLists, keys: Keys, shards: int = 1) -> None:
+        super().__init__()
         self._database = database
         self._blocks = blocks
         self._keys = keys
         self._shards = shards
         self._unpublished = False
-        self._looked_at: int | None = None
         self._changes: int | None = None
         self._leaving: set[int] = set()
         self._told: set[int] = set()
@@ -91,8 +87,6 @@ class UserRegistry:
         """Whether something waits that others look for in the tables."""
         self.has_deleted = False
         """Whether the table has more deleted users than whoever sets this back knows of."""
-        self.known: dict[bytes, User] = {}
-        self._by_row: dict[int, User] = {}
 
     # --- the log of turns
     # ----------------------------------------------------------------------------------------------
@@ -105,10 +99,6 @@ class UserRegistry:
             unwritten.clear()
         self._taken = _NONE
         self.has_news = False
-
-    def _forget_known(self) -> None:
-        self.known.clear()
-        self._by_row.clear()
 
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
@@ -125,8 +115,6 @@ class UserRegistry:
                     self._by_row[user].is_told = told or self._shards == 1
             case UserSeen(user, day):
                 self._seen[user] = day
-                if user in self._by_row:
-                    self._by_row[user].seen = day
             case UserDisabled(user, disabled):
                 self._disabled[user] = disabled
                 self._unpublished = True
@@ -136,15 +124,10 @@ class UserRegistry:
                 self._deleted.add(user)
                 self.has_news = True
                 self._unpublished = True
-                gone = self._by_row.pop(user, None)
-                if gone is not None:
-                    del self.known[gone.client_id]
-            case SenderBlocked(user) if user in self._by_row:
-                self._by_row[user].blocks = True
-            case KeysPublished(user) if user in self._by_row:
-                self._by_row[user].keys = KeyState.KEPT
+                self._forget_row(user)
             case _:
                 pass
+        self._note(record)
 
     @property
     def has_shared_news(self) -> bool:
@@ -194,19 +177,18 @@ class UserRegistry:
             found = self._database.find(statements.FIND_USER, client_id)
             if found is not None:
                 row, proven, told, seen, disabled, keys = found
-                user = self._remember(client_id, row, proven, told, seen, disabled, self._blocks.any_of(row), keys)
+                user = self._found(client_id, row, proven, told, seen, disabled, self._blocks.any_of(row), keys)
         return user
 
     def expect(self, client_ids: Iterable[bytes]) -> None:
         """`find` will be asked for these: look all of them up at once."""
-        unknown = [client_id for client_id in client_ids if client_id not in self.known]
-        if unknown:
+        if unknown := self._unknown(client_ids):
             for found in self._database.rows(statements.FIND_USERS, unknown):
                 client_id, row, proven, told, seen, disabled, blocks, keys = found
                 blocks = blocks or self._blocks.any_unwritten(row)
-                self._remember(client_id, row, proven, told, seen, disabled, blocks, keys)
+                self._found(client_id, row, proven, told, seen, disabled, blocks, keys)
 
-    def _remember(
+    def _found(
         self,
         client_id: bytes,
         row: int,
@@ -219,34 +201,28 @@ class UserRegistry:
     ) -> User | None:
         if row in self._deleted:
             return None
-        if len(self.known) >= REMEMBERED:
-            self._forget_known()
-        user = self.known[client_id] = self._by_row[row] = User(
-            row,
-            client_id,
-            proven or row in self._authenticated,
-            blocks,
-            self._seen.get(row, -1 if seen is None else seen),
-            self._disabled.get(row, disabled),
-            told or row in self._told or self._shards == 1,
-            self._keys.state_of(row, keys),
+        return self._remember(
+            User(
+                row,
+                client_id,
+                proven or row in self._authenticated,
+                blocks,
+                self._seen.get(row, -1 if seen is None else seen),
+                self._disabled.get(row, disabled),
+                told or row in self._told or self._shards == 1,
+                self._keys.state_of(row, keys),
+            )
         )
-        return user
 
     def refresh(self, client_id: bytes) -> None:
         """No other process changes users."""
-
-    def look_again(self) -> None:
-        """Look into the tables with the next turn."""
-        self._looked_at = None
 
     def take_departed(self, now_ms: int) -> Sequence[tuple[int, bytes]]:
         """Look now and then what an operator's command has changed: rows and client ids of users
         who were deleted since the last call.
         """
-        if self._looked_at is not None and 0 <= now_ms - self._looked_at < LOOK_EVERY_MS:
+        if not self._looks_now(now_ms):
             return []
-        self._looked_at = now_ms
         changes: int = self._database.row(statements.CHANGES)[0]
         if changes == self._changes:
             return []

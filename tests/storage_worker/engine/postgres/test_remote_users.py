@@ -49,7 +49,7 @@ from tests.storage_worker.worker_under_test import KEY, Gateway, PostgresWorker,
 pytest.importorskip("psycopg", reason="an extra")
 
 from storage_worker.engine.postgres import deletion, statements
-from storage_worker.engine.postgres.remote_users import LOOK_EVERY_MS
+from storage_worker.engine.postgres.known_users import LOOK_EVERY_MS
 
 DAY_MS = 24 * 3600 * 1000
 Open = Callable[..., PostgresWorker]
