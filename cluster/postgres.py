@@ -42,8 +42,11 @@ _SETTINGS: Final = {
     "shared_buffers": "64MB",
     "wal_level": "replica",
     "hot_standby": "on",
-    "wal_keep_size": "256MB",
-    "max_wal_size": "512MB",
+    # A server that is rewound gets all log that the other one keeps.
+    "wal_keep_size": "128MB",
+    "max_wal_size": "256MB",
+    "min_wal_size": "8MB",
+    "wal_recycle": "off",
     "wal_log_hints": "on",
     # A standby that was promoted is asked for its new history at once.
     "wal_retrieve_retry_interval": "100ms",
@@ -194,7 +197,10 @@ class Node:
                 preexec_fn=_dies_with_its_parent,  # noqa: PLW1509 - it does one call of the system
                 **self._identity,
             )
-        wait_for(self.answers, f"PostgreSQL {self.name}")
+        try:
+            wait_for(self.answers, f"PostgreSQL {self.name}")
+        except PostgresFailed as error:
+            raise PostgresFailed(f"{error}: {self.last_words()}") from error
 
     @property
     def running(self) -> bool:
@@ -204,7 +210,7 @@ class Node:
     def answers(self) -> bool:
         """Whether it takes connections. Raises `PostgresFailed` where it has ended."""
         if not self.running:
-            raise PostgresFailed(f"PostgreSQL {self.name} has ended: {self.last_words()}")
+            raise PostgresFailed(f"PostgreSQL {self.name} has ended")
         words = ["-q", "-h", str(self.folder), "-p", str(self.address.port), "-U", "postgres"]
         return not subprocess.run([self._programs / "pg_isready", *words], check=False).returncode
 
