@@ -34,6 +34,9 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     command = commands.add_parser("move", help="copy a store from one engine to another, while the server is stopped")
     command.add_argument("source", metavar="SOURCE", help="a data folder, or postgresql://…")
     command.add_argument("target", metavar="TARGET", help="the same: an empty folder, or a database without a store")
+    command.add_argument(
+        "--shards", metavar="N", default="1", help="into PostgreSQL: how many parts it gets, for good (default: 1)"
+    )
 
 
 def run(settings: argparse.Namespace, say: Say) -> int:
@@ -44,7 +47,9 @@ def run(settings: argparse.Namespace, say: Say) -> int:
             "one of SOURCE and TARGET is a data folder, the other one begins with postgresql://; a folder or a "
             "database is copied with its own tools"
         )
-    place = _place(next(end for end in ends if _SCHEME in end))
+    if settings.shards != "1" and _SCHEME not in settings.target:
+        raise SettingRejected("--shards is for a move into PostgreSQL")
+    place = _place(next(end for end in ends if _SCHEME in end), settings.shards)
     folder = Path(next(end for end in ends if _SCHEME not in end))
     load_checksums()
     if folder.exists():
@@ -56,15 +61,17 @@ def run(settings: argparse.Namespace, say: Say) -> int:
         {"type": "moved", **moved._asdict()},
         f"Copied: {moved.users} users, and {moved.messages} messages of {moved.content_bytes} bytes, {moved.large} of "
         "them large.",
-        "Start the storage worker on the new store. Start none on the old one any more: what the new one accepts it",
-        "does not have. Uploads that were not finished begin again; their senders' programs do that.",
+        f"Start {'the storage worker' if settings.shards == '1' else 'a storage worker for each part'} on the new "
+        "store. Start none on the old one any more:",
+        "what the new one accepts it does not have. Uploads that were not finished begin again; their senders' "
+        "programs do that.",
         as_json=settings.json,
     )
     return 0
 
 
-def _place(url: str) -> "Place":
-    numbers = place_of(url, None)
+def _place(url: str, shards: str) -> "Place":
+    numbers = place_of(url, f"0/{shards}")
     try:
         from storage_worker.engine.postgres.schema import Place
     except ImportError as error:

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.client_protocol.requests import BlockRequest, ClaimKeyRequest
+from common.client_protocol.responses import BlockSetResponse, KeyClaimedResponse
+from common.shards import shard_of
 from storage_worker import admin
+from torture.caller import Account, Caller, Refused, new_account, token_of
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
+from torture.sharded_server import ShardedServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,3 +97,73 @@ def test_to_postgresql_and_back(postgres: PostgresServer, tmp_path: Path) -> Non
     for name in ("alice", "bob", "away"):
         assert "lost" not in done(tmp_path, name, "doctor")
     again.end()
+
+
+def test_into_several_parts(postgres: PostgresServer, tmp_path: Path) -> None:
+    url, data, shards = postgres.empty_database(), tmp_path / "data", 4
+    embedded = started(tmp_path, data, (), None)
+    users: list[Account] = []
+    while len({shard_of(user.client_id, shards) for user in users}) < shards:
+        users.append(new_account(embedded.port, f"user {len(users)}"))
+    muted, large = users[0], os.urandom(2_500_000)
+
+    def write(port: int, label: str) -> None:
+        """Everybody to everybody: with the same token it is the same message."""
+        for sender in users:
+            with Caller(port) as caller:
+                caller.prove(sender)
+                for recipient in users:
+                    name = f"{sender.name} {recipient.name} {label}"
+                    caller.send(sender.client_id, recipient.client_id, name.encode(), token=token_of(name))
+
+    def read(port: int, user: Account) -> list[bytes]:
+        found: list[bytes] = []
+        ack = 0
+        with Caller(port) as caller:
+            caller.prove(user)
+            while mails := caller.fetch(user.client_id, ack):
+                ack = mails[-1].number
+                found += [mail.content for mail in mails]
+        return found
+
+    with Caller(embedded.port) as caller:
+        caller.prove(muted)
+        caller.send(muted.client_id, users[-1].client_id, large, token=token_of("large"))
+    write(embedded.port, "before")
+    for number, user in enumerate(users):
+        with Caller(embedded.port) as caller:
+            caller.prove(user)
+            caller.publish(user.client_id, bytes([number]) * 1389, bytes([number]) * 96)
+            if user is not muted:
+                answer = caller.ask(BlockRequest(user.client_id, True, muted.client_id))
+                assert isinstance(answer, BlockSetResponse)
+    drain(embedded)
+
+    assert admin.main(["move", str(data), url, "--shards", str(shards)]) == 0
+    server = ShardedServer(tmp_path / "sharded", url, shards)
+    try:
+        server.start()
+        with pytest.raises(Refused):
+            new_account(server.port, users[-1].name)
+        later = new_account(server.port, "somebody new")
+        # Of what is sent again nothing is stored twice; who is blocked stays so.
+        write(server.port, "before")
+        write(server.port, "after")
+        for recipient in users:
+            expected = {f"{sender.name} {recipient.name} before".encode() for sender in users}
+            expected |= {
+                f"{sender.name} {recipient.name} after".encode()
+                for sender in users
+                if sender is not muted or recipient is muted
+            }
+            found = read(server.port, recipient)
+            assert sorted(one for one in found if len(one) < 100) == sorted(expected)
+            assert [one for one in found if len(one) > 100] == ([large] if recipient is users[-1] else [])
+        with Caller(server.port) as caller:
+            caller.prove(later)
+            assert {user.name for user in users} == {user.name for user in caller.users(later.client_id)}
+            for number, user in enumerate(users):
+                claimed = caller.ask(ClaimKeyRequest(later.client_id, user.client_id))
+                assert claimed == KeyClaimedResponse(bytes([number]) * 1389, bytes([number]) * 96)
+    finally:
+        server.end()

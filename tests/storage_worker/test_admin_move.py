@@ -213,9 +213,9 @@ class Breaking:
         self._step()
         self._target.write_pages(pages)
 
-    def write_content(self, blob_id: int, parts: Iterable[bytes]) -> None:
+    def write_content(self, recipient: int, blob_id: int, parts: Iterable[bytes]) -> None:
         self._step()
-        self._target.write_content(blob_id, parts)
+        self._target.write_content(recipient, blob_id, parts)
 
     def finish(self, facts: moving.StoreFacts) -> None:
         self._step()
@@ -379,6 +379,30 @@ def test_of_several_parts_none_is_moved(
     assert not target.exists()
     for number in (0, 1):
         PostgresWorker(url, shard=(number, 2)).close()
+
+
+def test_parts_are_for_postgresql_and_a_power_of_two(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ends, said in (((url, str(tmp_path / "back")), "is for a move into PostgreSQL"), ((str(tmp_path), url), "two")):
+        assert admin.main(["move", *ends, "--shards", "3"]) == 78
+        assert said in capsys.readouterr().err
+
+
+def test_where_one_part_is_there_none_is_made(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert admin.main(["store", "create", "--store", url, "--shard", "0/4"]) == 0
+    assert admin.main(["store", "create", "--store", url, "--shard", "2/4"]) == 0
+    worker = PostgresWorker(url, shard=(2, 4))
+    worker.beside.run_script("ALTER SCHEMA messageu_0 RENAME TO elsewhere")
+    embedded = SqliteWorker(tmp_path, seed=1)
+    Gateway(embedded).register("alice")
+    embedded.close()
+    capsys.readouterr()
+    assert admin.main(["move", str(tmp_path), url, "--shards", "4"]) == 78
+    assert "has a store in the schema messageu_2 already" in capsys.readouterr().err
+    assert worker.beside.rows("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'messageu%'") == [(1,)]
+    worker.beside.run_script("DROP SCHEMA elsewhere CASCADE")
+    worker.kill()
 
 
 def test_there_has_to_be_a_source(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

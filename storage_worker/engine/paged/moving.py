@@ -31,7 +31,9 @@ TABLES: Final = (
     "day",
     "running_time",
 )
-"""In the columns and the order of `TABLES` in storage_worker.engine.postgres.schema."""
+"""In the columns and the order of `TABLES` in storage_worker.engine.postgres.schema: users come
+before what is theirs.
+"""
 _ROWS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 256 * 1024
 """Of entries of one mailbox, which are put into pages together."""
@@ -92,8 +94,8 @@ class Target(Protocol):
     def write_pages(self, pages: Sequence[NewPage]) -> None:
         """Some mail."""
 
-    def write_content(self, blob_id: int, parts: Iterable[bytes]) -> None:
-        """A large content."""
+    def write_content(self, recipient: int, blob_id: int, parts: Iterable[bytes]) -> None:
+        """A large content, and in whose mailbox its message is."""
 
     def finish(self, facts: StoreFacts) -> None:
         """All of it came: from now on it can be served."""
@@ -115,7 +117,8 @@ def move(source: Source, target: Target) -> Moved:
         content_bytes += sum([page.content_bytes for page in together])
         blob_id = together[0].blob_id
         if blob_id is not None:
-            target.write_content(blob_id, source.content(blob_id, together[0].content_bytes))
+            parts = source.content(blob_id, together[0].content_bytes)
+            target.write_content(together[0].recipient, blob_id, parts)
             large += 1
             target.write_pages(together)
         else:

@@ -138,7 +138,7 @@ class Connection:
         self.server = ServerAddress(server.host.decode(), server.hostaddr.decode(), server.port.decode())
         _answered[url] = self.server
         self._server.notice_handler = self._noticed
-        self.rows("SELECT set_config('search_path', $1, false)", schema)
+        self.look_into(schema)
         self.rows("SELECT set_config('default_transaction_isolation', 'read committed', false)")
         self.rows("SELECT set_config('idle_in_transaction_session_timeout', $1, false)", _LONGEST_PAUSE)
         # What is acknowledged has to be on disk, here and where the operator wants it besides.
@@ -146,6 +146,10 @@ class Connection:
         found = self.setting("synchronous_commit")
         wanted = found if found in _WAITING else _WAITING[0]
         self.rows("SELECT set_config('synchronous_commit', $1, false)", wanted)
+
+    def look_into(self, schema: str) -> None:
+        """Statements see the tables of this schema from now on."""
+        self.rows("SELECT set_config('search_path', $1, false)", schema)
 
     def let_transactions_wait(self) -> None:
         """The transactions of this connection may stay open without a statement for long."""

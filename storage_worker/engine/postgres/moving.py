@@ -2,8 +2,8 @@
 
 Owns: how its tables are read for that, and how they are written. Promises: as
 storage_worker.engine.paged.moving says. A source is taken over, so that a worker that has it ends,
-and no other one gets it until the move is over; nothing else of it changes. A target is made in one
-transaction: it is there as a whole, or not at all.
+and no other one gets it until the move is over; nothing else of it changes. A target, which may
+have several shards, is made in one transaction: it is there as a whole, or not at all.
 Exposure: an operator's connection string.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
+from common.shards import DIRECTORY, shard_of
 from storage_worker.engine.errors import StoreDamaged, StoreUnusable
 from storage_worker.engine.paged.moving import Row, StoreFacts, in_parts
 from storage_worker.engine.paged.page import NewPage, checksum_of
@@ -38,6 +39,10 @@ _BEFORE_ALL: Final[dict[str, tuple[Parameter, ...]]] = {
     "running_time": (-1,),
 }
 """Keys that no row of a table has, below those that one has."""
+_OF_WHOSE_SHARD: Final = {"block": 0, "published_key": 0, "sent_token": 3}
+"""By table, in which column the user is whose shard has the row; of a token the recipient."""
+_OF_EACH_SHARD: Final = "day"
+"""The table of which each shard has all; what is left is the directory's."""
 
 
 class _End:
@@ -107,8 +112,8 @@ class PostgresSource(_End):
 
 
 class PostgresTarget(_End):
-    """A new store of a shard. Raises `StoreUnusable` where there is one, `StoreFull` and
-    `StoreFailed`.
+    """A new store of as many shards as `place` says, in one database. Raises `StoreUnusable` where
+    there is one, `StoreFull` and `StoreFailed`.
     """
 
     page_bytes = PAGE_BYTES
@@ -117,7 +122,11 @@ class PostgresTarget(_End):
         with ExitStack() as resources:
             self._connection = Connection(self._url, self._place.schema)
             resources.callback(self._connection.close)
-            refuse_other(self._connection, self._place)
+            self._places = [Place(number, self._place.shards) for number in range(self._place.shards)]
+            for place in self._places:
+                refuse_other(self._connection, place)
+            self._shards: dict[int, int] = {}
+            """By row, of each user."""
             self._connection.let_transactions_wait()
             self._resources = resources.pop_all()
         return self
@@ -125,20 +134,45 @@ class PostgresTarget(_End):
     def begin(self, facts: StoreFacts) -> None:
         """Make it, empty."""
         self._connection.begin()
-        create_inside(self._connection, self._place, facts.server_id, facts.generation)
-        self._connection.change(statements.WRITE_FACTS, facts.starts, facts.sequence, facts.blob_id, facts.accepted)
+        for place in self._places:
+            self._turn_to(place.number)
+            create_inside(self._connection, place, facts.server_id, facts.generation)
+            # Numbers that were given are given by no shard again; of messages one counts all.
+            accepted = 0 if place.number else facts.accepted
+            self._connection.change(statements.WRITE_FACTS, facts.starts, facts.sequence, facts.blob_id, accepted)
+
+    def _turn_to(self, shard: int) -> None:
+        """What follows is about the tables of this shard."""
+        self._connection.look_into(self._places[shard].schema)
 
     def write_rows(self, table: str, rows: Sequence[Row]) -> None:
         """Some rows of a table."""
-        self._connection.change(statements.MOVED_INTO[table], *map(list, zip(*rows, strict=True)))
+        if table == "account":
+            self._shards.update((row, shard_of(client_id, len(self._places))) for row, client_id, *_rest in rows)
+        for place in self._places:
+            some = [row for row in rows if place.number in self._shards_of(table, row)]
+            if some:
+                self._turn_to(place.number)
+                self._connection.change(statements.MOVED_INTO[table], *map(list, zip(*some, strict=True)))
+
+    def _shards_of(self, table: str, row: Row) -> Sequence[int]:
+        """Which have it: none where it is about a user who is none any more."""
+        if table == _OF_EACH_SHARD:
+            return range(len(self._places))
+        if table not in _OF_WHOSE_SHARD or len(self._places) == 1:
+            return (DIRECTORY,)
+        shard = self._shards.get(row[_OF_WHOSE_SHARD[table]])
+        return () if shard is None else (shard,)
 
     def write_pages(self, pages: Sequence[NewPage]) -> None:
-        """Some mail."""
+        """Some mail of one mailbox."""
+        self._turn_to(self._shards[pages[0].recipient])
         rows = [(*page, checksum_of(page)) for page in pages]
         self._connection.change(statements.INSERT_PAGES, *map(list, zip(*rows, strict=True)))
 
-    def write_content(self, blob_id: int, parts: Iterable[bytes]) -> None:
+    def write_content(self, recipient: int, blob_id: int, parts: Iterable[bytes]) -> None:
         """A large content, in parts of `PIECE_BYTES`."""
+        self._turn_to(self._shards[recipient])
         for number, part in enumerate(parts):
             checksum = checksum_of_piece(blob_id, number, part)
             self._connection.change(statements.MOVED_PIECE, blob_id, number, part, checksum)

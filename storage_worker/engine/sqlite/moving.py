@@ -257,7 +257,7 @@ class SqliteTarget:
         if self._database.checkpoint_due:
             self._database.checkpoint()
 
-    def write_content(self, blob_id: int, parts: Iterable[bytes]) -> None:
+    def write_content(self, recipient: int, blob_id: int, parts: Iterable[bytes]) -> None:
         """A large content."""
         for part in parts:
             self._blobs.append(blob_id, part)
