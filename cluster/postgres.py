@@ -352,6 +352,9 @@ class Pair:
         if node.running:
             node.stop()
         node.configure()
+        # What a server that was just promoted has written down of itself is of before; who is
+        # rewound to it would begin too early in the log, where that is not kept any more.
+        self.primary.tell("CHECKPOINT")
         try:
             # It may have been killed: a start in single-user mode recovers it first.
             node.run("pg_rewind", "--target-pgdata=data", f"--source-server={self._source()}", "--no-sync")
