@@ -112,7 +112,8 @@ class NameUnknown(ClientError):
 
 
 class KeyChanged(ClientError):
-    """The server gives another key, or another account, for a known contact. Nothing was sent.
+    """The server gives another key, or another account, for a known contact, or keys of the modern
+    cipher suite for one who was verified by the key of the old one. Nothing was sent.
     `met` and `since`: when the old key was verified or first seen, and when the new one was first
     named, in Unix milliseconds.
     """

@@ -5,7 +5,8 @@ suite.
 Promises: the sealed bytes are on disk, in the transaction that advances the session, before any of
 them leaves; whatever breaks then, the same bytes are sent again. So no key of a message seals
 twice. A message is sealed when it is first sent: with the keys of that moment, in the order of
-sending. Whoever is known by keys of suite 1 gets nothing of types 1 to 4.
+sending. Whoever is known by keys of suite 1 gets nothing of types 1 to 4, and nothing at all while
+the user has to decide about the keys.
 Exposure: keys come from a server that may lie (`client.trust.suite_keys`).
 
     in the outbox                        leaves when
@@ -180,6 +181,7 @@ class SuiteSealing:
     def _require_suite(self, recipient: ClientId) -> None:
         if not self._choice.is_on():
             raise self.not_offered(recipient)
+        self._keys.require_decided(recipient)
 
     def not_offered(self, recipient: ClientId) -> KeysWithheld:
         """Make the error for a connection that has no suite 1, and a recipient who uses it."""

@@ -36,12 +36,19 @@ class PeerRow(NamedTuple):
     """
     verified_at: int | None
     offered: Identity | None
-    """What was shown since, if it is something else."""
+    """What was shown since, if it is something else; the identity itself if the user has not
+    decided about it yet.
+    """
     offered_since: int | None
     told: bool
     """Whether the user was told of the change of the safety number."""
     state: bytes | None
     """As `client.suite1` writes it; None: there is none yet, or it was altered."""
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the user compared an older key of theirs, and has to decide about this one."""
+        return self.offered == self.identity
 
 
 class PeerTable:
@@ -66,7 +73,7 @@ class PeerTable:
         return [self._row(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM peer ORDER BY number")]  # noqa: S608
 
     def changed(self) -> list[ClientId]:
-        """Return those who have shown another identity since."""
+        """Return those about whose identity the user has to decide."""
         rows = self._database.rows("SELECT client_id FROM peer WHERE offered_ed25519 IS NOT NULL ORDER BY number")
         return [client_id for (client_id,) in rows]
 
@@ -98,7 +105,9 @@ class PeerTable:
         )
 
     def offer(self, client_id: ClientId, offered: Identity | None, now: int | None) -> None:
-        """Within a transaction: note another identity that was shown; None: the known one was."""
+        """Within a transaction: note an identity about which the user has to decide; None: there is
+        nothing to decide.
+        """
         ed25519, curve25519 = offered or (None, None)
         self._database.run(
             "UPDATE peer SET offered_ed25519 = ?1, offered_curve25519 = ?2, offered_since = ?3 "
@@ -111,13 +120,15 @@ class PeerTable:
 
     def accept(self, client_id: ClientId, now: int) -> bool:
         """Within a transaction: know a user by the identity that was offered, not verified; return
-        whether there was one. The sessions of before are gone.
+        whether there was one. The sessions with another identity are gone.
         """
         self._database.overwrite_freed()
+        # Every column on the right is as it was before.
         self._database.run(
             "UPDATE peer SET ed25519 = offered_ed25519, curve25519 = offered_curve25519, since = ?, "
+            "state = CASE WHEN (ed25519, curve25519) = (offered_ed25519, offered_curve25519) THEN state END, "
             "verified_at = NULL, offered_ed25519 = NULL, offered_curve25519 = NULL, offered_since = NULL, "
-            "told = 1, state = NULL WHERE client_id = ? AND offered_ed25519 IS NOT NULL",
+            "told = 1 WHERE client_id = ? AND offered_ed25519 IS NOT NULL",
             now,
             client_id,
         )

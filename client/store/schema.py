@@ -219,7 +219,7 @@ CREATE TABLE peer (                       -- users who have shown keys of suite 
     since       INTEGER NOT NULL,         -- Unix ms
     after       INTEGER NOT NULL,         -- the highest inbox number then
     verified_at INTEGER,                  -- both sides saw the same safety number 2
-    offered_ed25519    BLOB,              -- what was shown since, where that is something else
+    offered_ed25519    BLOB,              -- what the user has to decide about: another one, or the same
     offered_curve25519 BLOB,
     offered_since      INTEGER,
     told        INTEGER NOT NULL,         -- whether the user knows of safety number 2

@@ -100,11 +100,11 @@ class Contacts:
     def shown(self, contact: Contact) -> str:
         """Return a name for a sentence: sanitized, with a mark if the user was verified."""
         pin, peer = self._store.pins.of_id(contact.client_id), self._store.peers.of_id(contact.client_id)
-        changed = pin is not None and pin.offered_key is not None
-        if peer is None:
+        changed = (pin is not None and pin.offered_key is not None) or (peer is not None and peer.offered is not None)
+        if peer is None or peer.is_undecided:
             compared = pin is not None and pin.verified_at is not None
         else:
-            compared, changed = peer.verified_at is not None, changed or peer.offered is not None
+            compared = peer.verified_at is not None
         return marked(contact.name, ("was verified" if changed else "verified") if compared else None)
 
     def shown_id(self, client_id: ClientId) -> str:

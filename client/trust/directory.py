@@ -231,8 +231,9 @@ class Directory:
         assert pin is not None
         peer = self._trust.peer(pin.client_id)
         number, offered = self._trust.number(pin), self._trust.offered_number(pin)
-        if peer is None:
-            return Verification(pin.name, pin.client_id, number, pin.since, pin.verified_at, offered, pin.offered_since)
+        if peer is None or peer.is_undecided:
+            since = pin.offered_since if peer is None else peer.offered_since
+            return Verification(pin.name, pin.client_id, number, pin.since, pin.verified_at, offered, since)
         changed_at = peer.offered_since or pin.offered_since
         return Verification(pin.name, pin.client_id, number, peer.since, peer.verified_at, offered, changed_at, suite=1)
 

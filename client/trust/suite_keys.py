@@ -11,6 +11,8 @@ Exposure: bundles come from a server that may lie; `client.suite1.bundles` check
     ───────────────────────────────────   ─────────────────────   ───────────────────────────────
     a bundle of the known identity        –                       used
     a bundle, none is known               pinned, and used        –
+    the same of whom the user has         pinned; `KeyChanged`    the newest is; `KeyChanged`
+    compared by number 1                  until they decide       until they decide
     a bundle of another identity          –                       noted; `KeyChanged`
     a bundle that fails a check           `KeysWithheld`          `KeysWithheld`
     there are no keys                     the published suite     `KeysWithheld`: nothing is sent
@@ -250,16 +252,21 @@ class SuiteKeys:
                 is_new = self._take(client_id, answer)
         except BundleRefused as error:
             raise self._withheld(client_id, str(error)) from error
-        if is_new is None:
-            raise self._trust.changed_keys(client_id)
         if is_new:
             self._store.settings.drop(f"{PROMISED}{client_id.hex()}")
             self._trust.explain(client_id)
+        self.require_decided(client_id)
         return True
 
-    def _take(self, client_id: ClientId, answer: KeyClaimedResponse) -> bool | None:
-        """Within a transaction: take over a claim; return whether its owner is new, and None if the
-        identity is another one. Raises `BundleRefused`.
+    def require_decided(self, client_id: ClientId) -> None:
+        """Raise `KeyChanged` if the user has to decide about somebody's keys first."""
+        row = self._store.peers.of_id(client_id)
+        if row is not None and row.offered is not None:
+            raise self._trust.changed_keys(client_id)
+
+    def _take(self, client_id: ClientId, answer: KeyClaimedResponse) -> bool:
+        """Within a transaction: take over a claim; return whether its owner is new. Another
+        identity is only noted. Raises `BundleRefused`.
         """
         now = self._now()
         row = self._store.peers.of_id(client_id)
@@ -272,11 +279,21 @@ class SuiteKeys:
             if promised not in {None, identity_numbers.fingerprint(client_id, identity).hex()}:
                 raise BundleRefused(BundleFailure.IDENTITY_CHANGED)
             self._store.peers.add(client_id, identity, now, verified=promised is not None)
+            if promised is None and self._trust.has_compared_old_key(client_id):
+                self._store.peers.offer(client_id, identity, now)
             # What came before its sender's keys can be opened now.
             self._store.inbox.call_back(client_id)
+        elif row.is_undecided:
+            if row.identity != identity:
+                # Nothing was sent to the one before. The user decides about the newest.
+                self._store.peers.offer(client_id, identity, now)
+                self._store.peers.accept(client_id, now)
+                self._store.peers.offer(client_id, identity, now)
+                self._store.inbox.call_back(client_id)
+                peer = None
         elif row.identity != identity:
             self._store.peers.offer(client_id, identity, now)
-            return None
+            return False
         else:
             self._store.peers.offer(client_id, None, None)
         keys = self.own()

@@ -2,7 +2,8 @@
 
 Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it
 was compared. Whoever has shown keys of cipher suite 1 is known by those as well, and compared by
-safety number 2; number 1 counts for the others.
+safety number 2; number 1 counts for the others, and for those who were compared by it until the
+user has decided about the new keys.
 Promises: only the user's consent replaces a pinned key; while the server names another key for a
 pinned name, or assigns the name or the id to somebody else, nothing is sent to that name. Another
 id with the same name and key is the same person, which is reported. Exposure: this module detects a
@@ -14,6 +15,8 @@ lying server; a key that was never compared is trusted from first use.
     verified   both sides saw the same safety number           another key → changed
     changed    the server names another key or account         it names the old one again → as before;
                                                                the user accepts it → pinned
+    undecided  compared by number 1, has shown keys of suite   the user accepts them → pinned
+               1 since
 
 Source: docs/client.md, "Trust"; docs/security.md, "Safety numbers, and what verified covers".
 """
@@ -119,19 +122,36 @@ class Trust:
     def changed(self, pin: PinRow, name: str) -> KeyChanged:
         """Make the error for a change."""
         peer = self._store.peers.of_id(pin.client_id)
-        verified_at = pin.verified_at if peer is None else peer.verified_at
+        verified_at = pin.verified_at if peer is None or peer.is_undecided else peer.verified_at
         return self._changed(
             name, self.number(pin), self.offered_number(pin) or "not known", verified_at, pin.since, pin.offered_since
         )
 
     def changed_keys(self, client_id: ClientId) -> KeyChanged:
-        """Make the error for a change of somebody's keys of suite 1."""
+        """Make the error for a change of somebody's keys of suite 1, or to them."""
         peer, pin = self._store.peers.of_id(client_id), self._store.pins.of_id(client_id)
         assert peer is not None
+        if pin is not None and peer.is_undecided:
+            return self._undecided(pin, peer)
         name = client_id.hex() if pin is None else pin.name
         offered = self._suite_number(client_id, peer.offered) or "not known"
         number = self._suite_number(client_id, peer.identity) or "not known"
         return self._changed(name, number, offered, peer.verified_at, peer.since, peer.offered_since)
+
+    def _undecided(self, pin: PinRow, peer: PeerRow) -> KeyChanged:
+        """Make the error for keys of suite 1 that nobody has compared, of somebody who was verified
+        before.
+        """
+        shown = visible_name(pin.name)
+        new_number = self._suite_number(pin.client_id, peer.identity) or "not known"
+        return KeyChanged(
+            f"{shown} was verified by the key of the old cipher suite, and has shown keys of the modern one since. "
+            f"Nobody has compared the new yet; nothing was sent. The new safety number: {grouped(new_number)}.",
+            f"Compare it with {shown} by voice; then {command('verify', pin.name, '--accept-new')} accepts the keys. "
+            "The same goes on without comparing.",
+            name=pin.name, old_number=self.number(pin), new_number=new_number, met=pin.verified_at or pin.since,
+            since=peer.offered_since or self._now(),
+        )  # fmt: skip
 
     def _changed(
         self, name: str, old_number: str, new_number: str, verified_at: int | None, met: int, offered_since: int | None
@@ -151,10 +171,10 @@ class Trust:
 
     def number(self, pin: PinRow) -> str:
         """Return the safety number with somebody, by the pinned key: number 2 if they have shown
-        keys of suite 1.
+        keys of suite 1, and the user has not to decide about these yet.
         """
         peer = self._store.peers.of_id(pin.client_id)
-        number = None if peer is None else self._suite_number(pin.client_id, peer.identity)
+        number = None if peer is None or peer.is_undecided else self._suite_number(pin.client_id, peer.identity)
         return number or safety_number(self._me(), (pin.client_id, pin.public_key))
 
     def offered_number(self, pin: PinRow) -> str | None:
@@ -211,6 +231,11 @@ class Trust:
             return peer.verified_at is not None and peer.offered is None
         return pin is not None and pin.verified_at is not None
 
+    def has_compared_old_key(self, client_id: ClientId) -> bool:
+        """Whether somebody else was compared by safety number 1."""
+        pin = self._store.pins.of_id(client_id)
+        return pin is not None and pin.verified_at is not None and not self._store.settings.is_own(client_id)
+
     def peer(self, client_id: ClientId) -> PeerRow | None:
         """Return what is known of somebody who has shown keys of suite 1."""
         return self._store.peers.of_id(client_id)
@@ -226,8 +251,8 @@ class Trust:
             self._tell(
                 f"From now on messages to and from {shown} are under the modern cipher suite, which has keys and a "
                 f"safety number of its own. What you compared with {shown} before was the key of the old suite, so "
-                f"{shown} is not marked as verified any more: compare the new number once, with "
-                f"{command('verify', pin.name)}. Then the mark also says who wrote a message."
+                f"{shown} is not marked as verified any more, and nothing is sent to {shown} until you decide: compare "
+                f"the new number once, with {command('verify', pin.name)}. Then the mark also says who wrote a message."
             )
 
     def own_identity(self) -> tuple[ClientId, Identity] | None:

@@ -53,6 +53,22 @@ def test_another_identity_is_noted_and_accepted_by_the_user_alone(store: Store) 
     assert store.peers.changed() == []
 
 
+def test_until_the_user_decides_about_the_first_identity_its_sessions_wait(store: Store) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW)
+        store.peers.offer(A, ONE, NOW)
+        store.peers.put_state(A, b"state")
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert row.is_undecided
+    assert store.peers.changed() == [A]
+    with store.database.transaction():
+        assert store.peers.accept(A, NOW + 1)
+    row = store.peers.of_id(A)
+    assert row is not None
+    assert (row.is_undecided, row.identity, row.state, row.verified_at) == (False, ONE, b"state", None)
+
+
 def test_it_goes_back_where_the_known_one_is_shown_again(store: Store) -> None:
     with store.database.transaction():
         store.peers.add(A, ONE, NOW, verified=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from client.errors import KeyChanged, KeysWithheld, SafetyNumberDiffers
 from client.messenger import Messenger, Text
 from client.suite1 import own_keys
-from common.client_protocol.requests import ClaimKeyRequest, PublishKeysRequest
+from common.client_protocol.requests import ClaimKeyRequest, LargeSendRequest, PublishKeysRequest, SendRequest
+from common.values import MessageKind
 from tests.client.exchange import receive
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, SuiteMailroom
 
@@ -172,33 +173,156 @@ def test_verified_says_who_wrote_it(alice: Messenger, bob: Messenger, mailroom: 
     assert not message.sender_verified
 
 
-def test_the_move_from_the_old_number_is_explained_when_it_happens(
-    make: Callable[..., Messenger], told: list[str]
-) -> None:
+class Moved(NamedTuple):
+    """Two people, and the number by which alice has compared bob before both had the suite."""
+
+    alice: Messenger
+    bob: Messenger
+    number: str
+
+
+@pytest.fixture
+def moved(make: Callable[..., Messenger]) -> Moved:
+    """Alice has compared bob by the old number, and both have the modern suite since."""
     alice, bob = make("alice", suite_1=False), make("bob", suite_1=False)
     alice.register("alice")
     bob.register("bob")
     alice.send("bob", "published")
+    assert Text("published") in receive(bob)
     alice.verification("bob")
-    old = alice.mark_verified("bob")
-    assert old.suite == 0
+    compared = alice.mark_verified("bob")
+    assert compared.suite == 0
     alice.close()
     bob.close()
     bob = make("bob")
     bob.users()
     alice = make("alice")
     assert alice.home.directory.is_verified_name("bob")
+    return Moved(alice, bob, compared.number)
+
+
+def left(gateway: FakeGateway) -> list[int]:
+    """The types of what was sent."""
+    return [request.kind for request in gateway.requests if isinstance(request, SendRequest | LargeSendRequest)]
+
+
+@pytest.mark.parametrize("decision", ["number", "going on without"])
+def test_the_move_from_the_old_number_waits_for_the_user(
+    moved: Moved, told: list[str], gateway: FakeGateway, decision: str
+) -> None:
+    alice, bob, old = moved
     told.clear()
-    alice.send("bob", "modern")
+    gateway.requests.clear()
+    with pytest.raises(KeyChanged) as raised:
+        alice.send("bob", "modern")
     (explained,) = [sentence for sentence in told if "safety number of its own" in sentence]
     assert "messageu verify bob" in explained
-    assert not alice.home.directory.is_verified_name("bob")
+    assert "nothing is sent to bob until you decide" in explained
+    assert "bob was verified by the key of the old cipher suite" in str(raised.value)
+    assert "`messageu verify bob --accept-new`" in raised.value.advice
+    assert (raised.value.old_number, raised.value.new_number == old) == (old, False)
     told.clear()
-    alice.send("bob", "again")
-    assert told == []
-    new = alice.mark_verified("bob")
-    assert (new.suite, new.number == old.number) == (1, False)
-    assert alice.home.directory.is_verified_name("bob")
+    for content in ("again", b"as a file"):
+        with pytest.raises(KeyChanged):
+            alice.send("bob", content)
+    with pytest.raises(KeyChanged):
+        alice.mark_verified("bob")
+    assert (told, left(gateway), alice.home.store.outbox.waiting_count()) == ([], [], 0)
+    # What comes is shown, without the mark.
+    bob.send("alice", "who am I?")
+    (message,) = list(alice.receive())
+    assert (message.content, message.sender_verified) == (Text("who am I?"), False)
+    known = alice.verification("bob")
+    assert (known.suite, known.number, known.new_number) == (0, old, raised.value.new_number)
+    assert known.new_number == bob.verification("alice").number
+    assert known.verified_at is not None
+    assert not alice.home.directory.is_verified_name("bob")
+    assert alice.home.contacts.shown_id(bob.identity().client_id) == "bob [was verified]"
+    gateway.requests.clear()
+    if decision == "number":
+        with pytest.raises(SafetyNumberDiffers):
+            alice.accept_new_key("bob", old)
+        alice.accept_new_key("bob", known.new_number)
+        assert alice.mark_verified("bob", known.new_number).suite == 1
+    else:
+        assert alice.accept_new_key("bob").suite == 1
+    assert alice.home.directory.is_verified_name("bob") == (decision == "number")
+    assert alice.verification("bob").number == known.new_number
+    # The session that was begun at the first claim is used: nobody lost what was received.
+    alice.send("bob", "at last")
+    assert receive(bob) == [Text("at last")]
+    assert set(left(gateway)) == {MessageKind.SEALED}
+
+
+def test_a_link_decides_about_the_move(moved: Moved) -> None:
+    alice, bob, _ = moved
+    with pytest.raises(KeyChanged):
+        alice.send("bob", "not yet")
+    link = bob.home.directory.own_link()
+    assert link is not None
+    with pytest.raises(SafetyNumberDiffers):
+        alice.home.directory.compare_link(link._replace(fingerprint=bytes(32)))
+    with pytest.raises(KeyChanged):
+        alice.send("bob", "nor now")
+    assert alice.home.directory.compare_link(link).verified_at is not None
+    alice.send("bob", "now")
+    assert receive(bob) == [Text("now")]
+
+
+def test_a_link_before_the_move_needs_no_decision(moved: Moved) -> None:
+    alice, bob, _ = moved
+    link = bob.home.directory.own_link()
+    assert link is not None
+    assert alice.home.directory.compare_link(link).verified_at is not None
+    alice.send("bob", "at once")
+    assert receive(bob) == [Text("at once")]
+
+
+def test_a_server_that_swaps_and_swaps_back_decides_nothing(
+    moved: Moved,
+    make: Callable[..., Messenger],
+    mailroom: SuiteMailroom,
+    gateway: FakeGateway,
+) -> None:
+    alice, bob, _ = moved
+    other = make("other")
+    other.register("other")
+    bobs = bob.identity().client_id
+    truth = mailroom.bundles[bobs], list(mailroom.one_time_keys[bobs])
+    numbers = set[str | None]()
+    gateway.requests.clear()
+    for number in range(5):
+        if number % 2:
+            mailroom.bundles[bobs], mailroom.one_time_keys[bobs] = truth[0], list(truth[1])
+        else:
+            forged(mailroom, other, "bob")
+        numbers.add(alice.verification("bob").new_number)
+        with pytest.raises(KeyChanged):
+            alice.send("bob", "for bob alone")
+    assert (len(numbers), None in numbers) == (2, False)
+    assert left(gateway) == []
+    # What was compared is what is accepted: not what the server names by then.
+    forged_number = alice.verification("bob").new_number
+    mailroom.bundles[bobs], mailroom.one_time_keys[bobs] = truth[0], list(truth[1])
+    true_number = alice.verification("bob").new_number
+    with pytest.raises(SafetyNumberDiffers):
+        alice.accept_new_key("bob", forged_number)
+    alice.accept_new_key("bob", true_number)
+    alice.send("bob", "to bob")
+    assert receive(bob) == [Text("to bob")]
+
+
+def test_what_waited_at_the_move_waits_on(moved: Moved, gateway: FakeGateway) -> None:
+    alice, bob, _ = moved
+    kept = alice.keep_text("bob", "written before the move")
+    gateway.requests.clear()
+    with pytest.raises(KeyChanged):
+        alice.send_waiting(kept)
+    alice.send_waiting()
+    assert (left(gateway), alice.home.store.outbox.waiting_count()) == ([], 1)
+    alice.accept_new_key("bob", alice.verification("bob").new_number)
+    alice.send_waiting()
+    assert receive(bob) == [Text("written before the move")]
 
 
 def test_a_link_closes_the_first_contact(
