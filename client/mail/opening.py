@@ -247,6 +247,9 @@ class Opening:
         again = not_again = 0
         for name in request.ids:
             sent = self._store.sent.by_payload(sender, name)
+            if sent is not None and sent.withheld:
+                not_again += 1
+                continue
             if sent is None or sent.waiting:
                 continue
             if sent.asked_again:

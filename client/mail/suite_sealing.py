@@ -6,7 +6,8 @@ Promises: the sealed bytes are on disk, in the transaction that advances the ses
 them leaves; whatever breaks then, the same bytes are sent again. So no key of a message seals
 twice. A message is sealed when it is first sent: with the keys of that moment, in the order of
 sending. Whoever is known by keys of suite 1 gets nothing of types 1 to 4, and nothing at all while
-the user has to decide about the keys.
+the user has to decide about the keys. What was sealed for somebody is not sealed once more for who
+has other keys.
 Exposure: keys come from a server that may lie (`client.trust.suite_keys`).
 
     in the outbox                        leaves when
@@ -45,6 +46,7 @@ from common.fail_points import FailPoint
 from common.values import TOKEN_SIZE, ClientId, MessageKind, Token, token
 
 _MOST_CLAIMS: Final = 3
+_NOT_FOR_THEM: Final = "it was written for other keys than its recipient has now; send it as a new message"
 
 
 class SuiteSealing:
@@ -134,6 +136,8 @@ class SuiteSealing:
         name = sent.payload_id
         if name is None or sent.damaged or (sent.text is None and sent.path is None):
             raise CipherError("what this home has of it is damaged, or was not kept")
+        if sent.withheld:
+            raise CipherError(_NOT_FOR_THEM)
         if sent.text is not None:
             return encoded_text(Token(name), sent.queued_at, sent.text), None
         path = paths.from_kept(sent.path or "")
@@ -224,6 +228,10 @@ class SuiteSealing:
         """Within a transaction: seal a message, and keep it with its session; None: a claim is
         due.
         """
+        sent = self._store.sent.by_outbox(row.number)
+        if sent is not None and sent.withheld and (row.again or row.token != sent.payload_id):
+            # It left before, under keys that are not those of now.
+            raise CipherError(_NOT_FOR_THEM)
         keys, peer = self._keys.own(), self._keys.peer(row.recipient)
         if keys is None or peer is None:
             return None

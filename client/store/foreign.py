@@ -12,6 +12,7 @@ from typing import Final
 
 from client.errors import StoreUnusable
 from client.store.database import Database, foreign
+from client.store.sent import WITHHELD
 from client.store.settings import RESTORED
 from client.store.spool import spool_name
 from common.values import MessageKind
@@ -83,7 +84,7 @@ COLUMNS: Final = {
         "number": _NUMBER, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "text": _or_none(_TEXT),
         "path": _or_none(_TEXT), "queued_at": _TIME, "stored_at": _or_none(_TIME),
         "message_id": _or_none(_ANY_NUMBER), "problem": _or_none(_TEXT), "outbox": _or_none(_NUMBER),
-        "after": _COUNT, "payload_id": _or_none(_ID), "asked_again": _FLAG,
+        "after": _COUNT, "payload_id": _or_none(_ID), "asked_again": "{0} BETWEEN 0 AND 2",
     },
     "pin": {
         "client_id": _ID, "name": _NAME, "public_key": _KEY, "since": _TIME, "verified_at": _or_none(_TIME),
@@ -136,7 +137,7 @@ def settle_foreign_store(path: Path) -> None:
                 "DELETE FROM acknowledged WHERE kind NOT IN (1, 2, 3, 5) "
                 "OR (kind = 5 AND number IN (SELECT outbox FROM sent WHERE path IS NOT NULL))"
             )
-            database.run("UPDATE sent SET asked_again = 1 WHERE path IS NOT NULL")
+            database.run("UPDATE sent SET asked_again = ? WHERE path IS NOT NULL", WITHHELD)
             database.run("INSERT OR REPLACE INTO setting VALUES (?, '1')", RESTORED)
     finally:
         database.close()

@@ -200,11 +200,11 @@ class OutboxTable:
 
     def repeat(self, sent: SentRow, payload: bytes, spool: str | None, token: Token, now: int) -> int | None:
         """Keep a message of suite 1 to be sent once more under another token, because its recipient
-        could not open it; gives its number. None: that was done already.
+        could not open it; gives its number. None: that was done already, or is not to be done.
         """
         with self._spools.brought_in([spool]), self._database.transaction():
             present = self._sent.numbered(sent.number)
-            if present is not None and not present.asked_again:
+            if present is not None and not present.asked_again and not present.withheld:
                 row = OutboxRow(
                     0, token, sent.recipient, MessageKind.SEALED, len(payload), payload, spool, now, unsealed=True
                 )

@@ -236,7 +236,7 @@ CREATE INDEX inbox_ask ON inbox (sender, number) WHERE ask;
 CREATE INDEX inbox_payload ON inbox (sender, payload_id) WHERE payload_id IS NOT NULL;
 ALTER TABLE outbox ADD COLUMN unsealed INTEGER NOT NULL DEFAULT 0;  -- kind 5: content is the payload still
 ALTER TABLE sent ADD COLUMN payload_id BLOB;   -- suite 1
-ALTER TABLE sent ADD COLUMN asked_again INTEGER NOT NULL DEFAULT 0; -- it was sent again because it was not opened
+ALTER TABLE sent ADD COLUMN asked_again INTEGER NOT NULL DEFAULT 0; -- see client/store/sent.py
 CREATE INDEX sent_payload ON sent (recipient, payload_id) WHERE payload_id IS NOT NULL;
 """
 LATER_PARTS: Final = (

@@ -13,6 +13,10 @@ from client.store.database import Database, SqlValue
 from client.store.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
 from common.values import ClientId, MessageKind
 
+_ASKED: Final = 1
+"""A value of `asked_again`: it was sent again because it was not opened."""
+WITHHELD: Final = 2
+"""Another one: it is never sent again. 0: neither."""
 _LOST: Final = "EXISTS (SELECT 1 FROM acknowledged a WHERE a.number = sent.outbox AND a.lost)"
 _WAITS: Final = "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL)"
 
@@ -54,6 +58,9 @@ class SentRow(NamedTuple):
     """The id of its payload, of suite 1; None: it is under the published suite."""
     asked_again: bool = False
     """It was sent once more, because its recipient could not open it."""
+    withheld: bool = False
+    """It is never sent once more: its recipient has other keys since, or it is a file of an import.
+    """
 
 
 class SentTable:
@@ -106,7 +113,20 @@ class SentTable:
         not open it, under another outbox number.
         """
         self._database.run(
-            "UPDATE sent SET outbox = ?, stored_at = NULL, asked_again = 1 WHERE number = ?", outbox, number
+            "UPDATE sent SET outbox = ?, stored_at = NULL, asked_again = ? WHERE number = ?", outbox, _ASKED, number
+        )
+
+    def withhold(self, recipient: ClientId) -> None:
+        """Within a transaction: note that what was sealed for somebody is not for whoever has the
+        name now. What waits for its first sealing is.
+        """
+        self._database.run(
+            "UPDATE sent SET asked_again = ?1 WHERE recipient = ?2 AND NOT (asked_again = 0 AND EXISTS (SELECT 1 FROM "
+            "outbox o WHERE o.number = sent.outbox AND o.problem IS NULL AND NOT o.again AND (o.unsealed OR "
+            "o.kind <> ?3)))",
+            WITHHELD,
+            recipient,
+            MessageKind.SEALED,
         )
 
     def stored(self, number: int, message_id: int, now: int) -> None:
@@ -198,5 +218,6 @@ class SentTable:
             bool(lost),
             damaged,
             payload_id,
-            bool(asked),
+            asked == _ASKED,
+            asked == WITHHELD,
         )  # fmt: skip

@@ -110,10 +110,12 @@ class OwnKeys(NamedTuple):
 
 
 def new_keys(now: int, random_bytes: RandomBytes) -> OwnKeys:
-    """Make the keys of a home that has none. The identity keys are of the library's randomness."""
+    """Make the keys of a home that has none. The identity keys are of the library's randomness.
+    The server may keep one-time keys of an earlier home of this account: it is to forget them.
+    """
     account, fallback = olm.with_fallback_key(olm.new_account())
     first = _new_outer((), now, random_bytes)
-    return OwnKeys(olm.identity_of(account), account, (first,), fallback, now, 0, None, 0, forget=False, replaced_at=0)
+    return OwnKeys(olm.identity_of(account), account, (first,), fallback, now, 0, None, 0, forget=True, replaced_at=0)
 
 
 def publication_due(keys: OwnKeys, now: int) -> bool:

@@ -189,13 +189,23 @@ class Trust:
 
     def accept(self, pin: PinRow, name: str) -> None:
         """Accept the new key: it is pinned, not verified, and no earlier symmetric key encrypts any
-        more.
+        more. Nothing that was sealed to other keys of suite 1 is sent once more.
         """
-        with self._store.database.transaction():
-            if self._store.peers.accept(pin.offered_id or pin.client_id, self._now()):
-                self._store.inbox.call_back(pin.offered_id or pin.client_id)
+        self._accept_keys(pin.offered_id or pin.client_id)
         if pin.offered_id is not None and pin.offered_key is not None:
             self._store.pins.replace(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
+
+    def _accept_keys(self, client_id: ClientId) -> None:
+        """Accept the keys of suite 1 about which the user has decided, if there are any."""
+        with self._store.database.transaction():
+            peer = self._store.peers.of_id(client_id)
+            if peer is None or peer.offered is None:
+                return
+            if not peer.is_undecided:
+                # What was sealed to the identity of before is not for who has this one.
+                self._store.sent.withhold(client_id)
+            self._store.peers.accept(client_id, self._now())
+            self._store.inbox.call_back(client_id)
 
     def verify(self, pin: PinRow) -> None:
         """Record that both sides saw the same number."""
@@ -213,9 +223,7 @@ class Trust:
         if peer is None:
             return False
         if peer.offered is not None and identity_numbers.fingerprint(client_id, peer.offered) == fingerprint:
-            with self._store.database.transaction():
-                self._store.peers.accept(client_id, self._now())
-                self._store.inbox.call_back(client_id)
+            self._accept_keys(client_id)
             peer = self._store.peers.of_id(client_id)
             assert peer is not None
         if identity_numbers.fingerprint(client_id, peer.identity) != fingerprint:

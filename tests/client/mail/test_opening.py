@@ -13,7 +13,7 @@ from client.messenger import Messenger, Renewed, SavedFile, Text, UnknownKind, U
 from client.suite1.own_keys import OwnKeys
 from client.suite1.payloads import About, CouldNotOpen, File, decoded, encoded
 from client.suite1.peers import Peer
-from common.values import TOKEN_SIZE, Token
+from common.values import TOKEN_SIZE, ClientId, Token
 from tests.client.exchange import receive
 from tests.client.fake_gateway import FakeGateway, StoredMessage, SuiteMailroom
 
@@ -312,6 +312,77 @@ def test_a_request_to_send_again_is_answered_once(alice: Messenger, bob: Messeng
     # It has the same id, and was received already.
     assert receive(bob) == []
     assert len(list(bob.seen())) == 1
+
+
+def ask_for(messenger: Messenger, of: ClientId, ids: tuple[bytes, ...]) -> None:
+    """What says to somebody that messages could not be opened, and asks for them."""
+    with messenger.home.store.database.transaction():
+        name = Token(os.urandom(TOKEN_SIZE))
+        request = encoded(CouldNotOpen(About(name, 1), ids))
+        messenger.home.store.outbox.insert_payload(of, request, name, 1)
+
+
+def with_other_keys(messenger: Messenger) -> None:
+    """The same account with keys of its own again, as after its home was lost."""
+    with messenger.home.store.database.transaction():
+        messenger.home.store.database.run("DELETE FROM own_keys")
+        messenger.home.store.database.run("DELETE FROM peer")
+    messenger.home.link.close()
+    messenger.users()
+
+
+def test_whoever_has_other_keys_does_not_get_what_was_sent_before(
+    alice: Messenger, bob: Messenger, told: list[str], tmp_path: Path
+) -> None:
+    """The server knows all tokens, so who took over a name with its help can name them."""
+    alices = alice.identity().client_id
+    (tmp_path / "plan.txt").write_bytes(b"for the former")
+    alice.send("bob", "for the former")
+    alice.send("bob", "this, too")
+    alice.send("bob", tmp_path / "plan.txt")
+    assert len(receive(bob)) == 3
+    sent = alice.home.store.sent.all()
+    names = tuple(row.payload_id for row in sent if row.payload_id)
+    # The former has asked for one, which waits when the keys change.
+    assert alice.home.outbox.sealing.repeat(sent[0])
+    with_other_keys(bob)
+    known = alice.verification("bob")
+    assert known.new_number is not None
+    alice.accept_new_key("bob", known.new_number)
+    told.clear()
+    alice.send_waiting()
+    assert any("was written for other keys" in sentence for sentence in told)
+    alice.send("bob", "for the present one")
+    assert receive(bob) == [Text("for the present one")]
+    ask_for(bob, alices, names)
+    bob.send_waiting()
+    assert receive(alice) == [Renewed(3, 0, 3)]
+    # Nor does it come by a server that says that it has lost it.
+    with alice.home.store.database.transaction():
+        alice.home.store.database.run("UPDATE acknowledged SET lost = 1 WHERE number <= 3")
+    resent = alice.resend("bob")
+    assert (resent.sent, len(resent.problems)) == (0, 3)
+    assert sum("was written for other keys" in problem for problem in resent.problems) == 2
+    assert receive(bob) == []
+    # What was sent since is for the present one, and is sent again when it is asked for.
+    (present,) = [row.payload_id for row in alice.home.store.sent.all() if row.text == "for the present one"]
+    assert present is not None
+    ask_for(bob, alices, (present,))
+    bob.send_waiting()
+    assert receive(alice) == [Renewed(1, 1)]
+
+
+def test_the_keys_of_a_lost_home_begin_conversations_anew(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger]
+) -> None:
+    """The server keeps one-time keys that the lost home had published: nobody gets them."""
+    with_other_keys(bob)
+    alice.send("bob", "to the new keys")
+    assert receive(bob) == [Text("to the new keys")]
+    carol = make("carol")
+    carol.register("carol")
+    carol.send("bob", "and carol")
+    assert receive(bob) == [Text("and carol")]
 
 
 def test_a_payload_of_a_later_version_is_kept_and_named(alice: Messenger, bob: Messenger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from client.store.sent import Outgoing
-from common.values import MessageKind, Token
+from common.values import ClientId, MessageKind, Token
 from tests.client.store.mail import NOW, A, B, message, pull
 
 if TYPE_CHECKING:
@@ -32,6 +32,33 @@ def test_a_message_without_the_outbox_and_what_became_of_it(store: Store) -> Non
 def test_a_file_has_its_path(store: Store) -> None:
     store.sent.add(A, MessageKind.FILE, Outgoing(None, "/home/a/plan.pdf"), NOW)
     assert [(row.kind, row.text, row.path) for row in store.sent.all()] == [(4, None, "/home/a/plan.pdf")]
+
+
+def test_what_somebody_got_is_withheld_and_what_waits_is_not(store: Store) -> None:
+    def keep(recipient: ClientId, number: int, *, is_sealed: bool) -> int:
+        name = Token(bytes([number]) * 16)
+        outgoing = Outgoing(str(number), None, MessageKind.TEXT, name)
+        kept = store.outbox.add_payload(recipient, b"payload", None, name, NOW, outgoing)
+        if is_sealed:
+            with store.database.transaction():
+                (row,) = [one for one in store.outbox.waiting() if one.number == kept]
+                store.outbox.sealed(row, b"sealed", 6, NOW)
+        return kept
+
+    stored, others = keep(A, 1, is_sealed=True), keep(B, 2, is_sealed=True)
+    for number in (stored, others):
+        store.outbox.stored(number, 1, NOW)
+    keep(A, 3, is_sealed=True)
+    keep(A, 4, is_sealed=False)
+    asked = store.sent.by_outbox(stored)
+    assert asked is not None
+    assert store.outbox.repeat(asked, b"payload", None, Token(bytes(16)), NOW) is not None
+    with store.database.transaction():
+        store.sent.withhold(A)
+    rows = store.sent.all()
+    assert [(row.text, row.withheld) for row in rows] == [("1", True), ("2", False), ("3", True), ("4", False)]
+    assert not any(row.asked_again for row in rows)
+    assert store.outbox.repeat(rows[2], b"payload", None, Token(bytes(16)), NOW) is None
 
 
 def test_it_is_behind_what_had_been_received(store: Store) -> None:

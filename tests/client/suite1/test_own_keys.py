@@ -18,16 +18,19 @@ def new_home() -> tuple[World, Home]:
 
 
 def test_a_new_home_has_something_to_publish_and_then_has_not() -> None:
+    """The first publication has the server forget one-time keys of an earlier home."""
     world = World()
     keys = own_keys.new_keys(NOW, world.random_bytes)
     assert own_keys.publication_due(keys, NOW)
     keys, publication = own_keys.prepare_publication(keys, ALICE, NOW, world.random_bytes)
-    assert (publication.flags, len(publication.bundle), len(publication.one_time_keys)) == (0, 1389, 50)
+    assert (publication.flags, len(publication.bundle), len(publication.one_time_keys)) == (1, 1389, 50)
     assert {len(key) for key in publication.one_time_keys} == {96}
     assert own_keys.publication_due(keys, NOW)
     keys = own_keys.published(keys, 50, NOW)
     assert not own_keys.publication_due(keys, NOW)
     assert OwnKeys.from_bytes(keys.to_bytes()) == keys
+    _, second = own_keys.prepare_publication(keys, ALICE, NOW + days(1), world.random_bytes)
+    assert second.flags == 0
 
 
 def test_a_publication_without_an_answer_comes_back_byte_for_byte() -> None:
@@ -52,8 +55,9 @@ def test_a_publication_without_an_answer_comes_back_byte_for_byte() -> None:
 @pytest.mark.parametrize("change", ["another user", "forget", "replaced"])
 def test_a_publication_that_does_not_fit_any_more_is_made_anew(change: str) -> None:
     world = World()
-    keys = own_keys.new_keys(NOW, world.random_bytes)
+    keys = own_keys.published(own_keys.new_keys(NOW, world.random_bytes), 0, NOW)
     keys, first = own_keys.prepare_publication(keys, ALICE, NOW, world.random_bytes)
+    assert first.one_time_keys
     if change == "forget":
         keys = keys._replace(forget=True)
     elif change == "replaced":

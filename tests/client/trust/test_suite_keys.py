@@ -39,7 +39,7 @@ def test_keys_are_published_at_registration_and_topped_up(
     alice = make("alice", clock=lambda: clock[0])
     alice.register("alice")
     (first,) = published(gateway)
-    assert (len(first.bundle), len(first.one_time_keys), first.forget) == (1389, 50 * 96, False)
+    assert (len(first.bundle), len(first.one_time_keys), first.forget) == (1389, 50 * 96, True)
     sign_in(alice)
     assert len(published(gateway)) == 1
     # A sender has begun a session: one of the keys is used up.
