@@ -182,7 +182,7 @@ def _decrypted(keys: OwnKeys, peer: Peer, message: olm.OlmMessage) -> _Decrypted
             is_used = is_used or result is olm.OlmFailure.KEY_USED
             continue
         advanced, plain = result
-        after = session._replace(olm=advanced, renewing=False)
+        after = session._replace(olm=advanced, renewing=False, left=False)
         return _Decrypted(keys, _moved(peer, session, after), plain, is_new=False)
     return OpenFailure.USED_KEY if is_used else OpenFailure.NO_SESSION
 
@@ -247,10 +247,7 @@ def _accepted(keys: OwnKeys, peer: Peer, inner: Inner, *, is_new: bool) -> Opene
 
 
 def _after_renewal(sessions: tuple[PeerSession, ...]) -> tuple[PeerSession, ...]:
-    """Retire all sessions but the one that the peer has just started, which is the first; if a
-    renewal of our own is under way, both sides keep the one with the smaller id.
+    """Leave all sessions but the one that the peer has just started, which is the first. If the
+    peer writes in one of them still, as where both have begun anew at once, that one is taken up.
     """
-    ours = [each for each in sessions[1:] if each.renewing and not each.retired]
-    kept = min((sessions[0], *ours), key=lambda each: each.olm.session_id)
-    others = tuple(each._replace(retired=True) for each in sessions if each is not kept)
-    return (kept._replace(renewing=False), *others)
+    return (sessions[0], *(each._replace(left=True) for each in sessions[1:]))

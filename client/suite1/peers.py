@@ -36,12 +36,14 @@ DIGEST_SIZE: Final = 16
 
 class PeerSession(NamedTuple):
     """One session. `retired`: it opens, and sends no more. `renewing`: it was started because an
-    earlier one failed, and the peer has not answered in it.
+    earlier one failed, and the peer has not answered in it. `left`: the peer has begun anew; it
+    sends no more until it opens something.
     """
 
     olm: olm.OlmSession
     retired: bool
     renewing: bool
+    left: bool = False
 
 
 class Peer(NamedTuple):
@@ -94,7 +96,7 @@ class Peer(NamedTuple):
     @property
     def sending(self) -> PeerSession | None:
         """The session that the next message goes in, if no new one is due."""
-        return next((session for session in self.sessions if not session.retired), None)
+        return next((session for session in self.sessions if not (session.retired or session.left)), None)
 
 
 class ClaimReason(StrEnum):
@@ -173,8 +175,8 @@ def doubted(peer: Peer) -> Peer:
 
 def _session(fields: object) -> PeerSession:
     match fields:
-        case [[str(pickle), bytes(session_id)], bool(retired), bool(renewing)]:
-            return PeerSession(olm.OlmSession(pickle, session_id), retired, renewing)
+        case [[str(pickle), bytes(session_id)], bool(retired), bool(renewing), bool(left)]:
+            return PeerSession(olm.OlmSession(pickle, session_id), retired, renewing, left)
     raise unusable(_NAME)
 
 

@@ -38,6 +38,7 @@ class Kept:
     session: olm.Session
     retired: bool = False
     renewing: bool = False
+    left: bool = False
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Peer:
 
     @property
     def sending(self) -> Kept | None:
-        return next((each for each in self.sessions if not each.retired), None)
+        return next((each for each in self.sessions if not (each.retired or each.left)), None)
 
     def first(self, kept: Kept) -> None:
         self.sessions = [kept, *(each for each in self.sessions if each is not kept)][:SESSIONS]
@@ -151,7 +152,7 @@ def checked(home: Home, peer: Peer, content: bytes) -> Opened:
     before = list(peer.sessions)
     kept, plain, is_new = decrypted(home, peer, inside)
     peer.digests = [*peer.digests, digest][-DIGESTS:]
-    kept.renewing = False
+    kept.renewing = kept.left = False
     if not kept.retired:
         peer.first(kept)
     try:
@@ -227,12 +228,8 @@ def compared(home: Home, peer: Peer, kept: Kept, plain: bytes, is_new: bool) -> 
     form, n, h = plain[0], number(plain[5:9]), peer.highest
     renewed = form == 2 and is_new
     if renewed:
-        under_way = [each for each in peer.sessions if each.renewing and not each.retired]
-        stays = min([kept, *under_way], key=lambda each: each.session.session_id)
         for each in peer.sessions:
-            each.retired = each.retired or each is not stays
-        stays.renewing = False
-        peer.first(stays)
+            each.left = each is not kept
         peer.doubted, peer.renew = True, False
     is_late = n <= h and not renewed
     order = "late" if is_late else "next" if n <= h + 1 else "gap"

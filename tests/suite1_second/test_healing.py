@@ -1,4 +1,5 @@
-"""Whatever was spoilt, and whichever home was put back: two people talk again after two rounds.
+"""Whatever was spoilt, and whichever home was put back: two people talk again after two rounds, and
+in one session.
 
 Messages arrive in order and once, as the server promises; a spoilt one is not opened. A home that
 is put back is one of which nobody said that it is an old copy. What is not opened is never taken
@@ -80,3 +81,7 @@ def test_two_people_talk_again(seed: int) -> None:
         bob.writes(alice)
         opened.append(alice.reads())
     assert all(opened[-4:]), opened
+    one_session, others_session = alice.peer.sending, bob.peer.sending
+    assert one_session is not None
+    assert others_session is not None
+    assert one_session.session.session_id == others_session.session.session_id

@@ -276,6 +276,8 @@ def both_renew_at_once() -> Vectors:
         crossing = record.seal(alice, f"a{number}"), record.seal(bob, f"b{number}")
         record.open(bob, crossing[0])
         record.open(alice, crossing[1])
+    record.open(bob, record.seal(alice, "not crossed by another"))
+    record.open(alice, record.seal(bob, "so this is in its session"))
     one, other = alice.peer(BOB).sending, bob.peer(ALICE).sending
     assert one is not None
     assert other is not None

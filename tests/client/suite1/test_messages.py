@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -457,7 +458,7 @@ def test_a_home_that_was_put_back_heals_and_both_sides_are_told() -> None:
     answer = opened(alice, BOB, bob.seal(ALICE, "welcome"))
     assert not answer.renewed
     assert (answer.order, answer.missing) == (Order.GAP, 3)
-    assert all(each.retired for each in bob.peer(ALICE).sessions[1:])
+    assert all(each.left for each in bob.peer(ALICE).sessions[1:])
     # The new session is no renewal any more once it was answered.
     world.now += HOUR
     assert not opened(bob, ALICE, alice.seal(BOB)).renewed
@@ -503,6 +504,69 @@ def test_two_renewals_at_once_end_in_one_session() -> None:
     world.now += 2 * HOUR
     alice.keep(BOB, alice.peer(BOB)._replace(renew=True))
     assert opened(bob, ALICE, alice.seal(BOB)).renewed
+
+
+ORDERS = sorted(
+    order
+    for order in itertools.permutations(("alice writes", "bob writes", "alice reads", "bob reads"))
+    if order.index("alice writes") < order.index("bob reads") and order.index("bob writes") < order.index("alice reads")
+)
+
+
+@pytest.mark.parametrize("first", ["alice", "bob"])
+@pytest.mark.parametrize("order", ORDERS, ids=", ".join)
+def test_two_renewals_in_any_order_end_in_one_session(order: tuple[str, ...], first: str) -> None:
+    """Both sides have found something that does not open, and begin anew: at once, or one after the
+    other. From the second message on that crosses no other one, both write in one session.
+    """
+    _, alice, bob = talking()
+    sides = {"alice": (alice, BOB), "bob": (bob, ALICE)}
+    for home, other in sides.values():
+        home.keep(other, home.peer(other)._replace(renew=True))
+    mail: dict[str, list[bytes]] = {"alice": [], "bob": []}
+    partner = {"alice": "bob", "bob": "alice"}
+
+    def writes(who: str) -> None:
+        home, other = sides[who]
+        mail[partner[who]].append(home.seal(other))
+
+    def reads(who: str) -> None:
+        home, other = sides[who]
+        while mail[who]:
+            assert home.read(other, mail[who].pop(0)) == "hello"
+
+    for event in order:
+        who, what = event.split()
+        (writes if what == "writes" else reads)(who)
+    ratchets = set()
+    for turn in range(4):
+        for who in (first, partner[first]):
+            writes(who)
+            reads(partner[who])
+        alices, bobs = alice.peer(BOB).sending, bob.peer(ALICE).sending
+        assert alices is not None
+        assert bobs is not None
+        assert alices.olm.session_id == bobs.olm.session_id, turn
+        assert not (alices.renewing or bobs.renewing)
+        wrote_last = bobs if first == "alice" else alices
+        ratchets.add(pickles.sending_secrets(wrote_last.olm.pickle)["ratchet_private"])
+    # Each answer makes a step: who copied a home is locked out.
+    assert len(ratchets) == 4
+
+
+def test_renewals_that_cross_again_and_again_go_on_and_make_steps() -> None:
+    _, alice, bob = talking()
+    for home, other in ((alice, BOB), (bob, ALICE)):
+        home.keep(other, home.peer(other)._replace(renew=True))
+    ratchets = set()
+    for _ in range(6):
+        crossing = alice.seal(BOB), bob.seal(ALICE)
+        session = alice.peer(BOB).sending
+        assert session is not None
+        ratchets.add(pickles.sending_secrets(session.olm.pickle)["ratchet_private"])
+        bob.read(ALICE, crossing[0])
+        alice.read(BOB, crossing[1])
+    assert len(ratchets) == 6
 
 
 def test_a_session_that_was_not_meant_for_us_sends_nothing() -> None:
