@@ -4,7 +4,8 @@ Owns: opening a message, once, and what a failure leads to.
 Promises: what a message was opened to is on disk in the transaction that advances the session and
 uses up the keys; whatever breaks before, it is opened again from the same state. The same payload
 is shown once, however often it comes. What can't be opened because one of the two homes is an old
-copy is asked for again, and a message of ours that somebody else could not open is sent again.
+copy is asked for again, at most once an hour of each sender, and a message of ours that somebody
+else could not open is sent again, once.
 Exposure: opens what strangers sent; a failure is a value, and is noted with the message.
 
     mark                  means
@@ -32,7 +33,7 @@ from client.store.inbox import InboxRow
 from client.suite1 import layout, messages, peers
 from client.suite1.messages import NotOpened, Opened, Order
 from client.suite1.payloads import MAX_IDS, CouldNotOpen, Payload, PayloadMalformed, decoded
-from client.suite1.values import RENEWING, OpenFailure, Pair
+from client.suite1.values import ASK_AT_MOST, RENEWING, OpenFailure, Pair
 from client.trust.suite_keys import SuiteKeys, put_request_to_repeat
 from common import fail_points
 from common.fail_points import FailPoint
@@ -226,16 +227,19 @@ class Opening:
 
     def ask_again(self) -> bool:
         """Put requests into the outbox to send again what could not be opened; return whether there
-        are any.
+        are any. Nobody is asked more than once an hour: what is to be asked for then waits.
         """
-        is_asking = False
+        is_asking, now = False, self._now()
         for sender, tokens in self._store.inbox.to_ask().items():
             with self._store.database.transaction():
-                if not self._store.peers.is_known(sender):
+                peer = self._store.peers.of_id(sender)
+                # The request may be one that its recipient can't open, and asks for.
+                if peer is None or (peer.asked_at is not None and peer.asked_at <= now < peer.asked_at + ASK_AT_MOST):
                     continue
                 asked = tuple(tokens[:MAX_IDS])
-                put_request_to_repeat(self._store, sender, asked, self._now(), self._random_bytes)
-                for one in tokens:
+                put_request_to_repeat(self._store, sender, asked, now, self._random_bytes)
+                self._store.peers.was_asked(sender, now)
+                for one in asked:
                     self._store.inbox.was_asked(sender, one)
             is_asking = True
         return is_asking

@@ -100,7 +100,8 @@ COLUMNS: Final = {
     "peer": {
         "number": _NUMBER, "client_id": _ID, "ed25519": _HASH, "curve25519": _HASH, "since": _TIME, "after": _COUNT,
         "verified_at": _or_none(_TIME), "offered_ed25519": _or_none(_HASH), "offered_curve25519": _or_none(_HASH),
-        "offered_since": _or_none(_TIME), "told": _FLAG, "state": _or_none("length({0}) <= 1048576"),
+        "offered_since": _or_none(_TIME), "told": _FLAG, "asked_at": _or_none(_TIME),
+        "state": _or_none("length({0}) <= 1048576"),
     },
     "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
     # An export has it empty; a row here would be written into the home.

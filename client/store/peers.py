@@ -19,7 +19,7 @@ from common.values import ClientId
 
 _COLUMNS: Final = (
     "number, client_id, ed25519, curve25519, since, after, verified_at, offered_ed25519, offered_curve25519, "
-    "offered_since, told, state"
+    "offered_since, told, asked_at, state"
 )
 
 
@@ -42,6 +42,8 @@ class PeerRow(NamedTuple):
     offered_since: int | None
     told: bool
     """Whether the user was told of the change of the safety number."""
+    asked_at: int | None
+    """When they were asked last to send again what could not be opened."""
     state: bytes | None
     """As `client.suite1` writes it; None: there is none yet, or it was altered."""
 
@@ -152,6 +154,10 @@ class PeerTable:
         with self._database.transaction():
             self._database.run("UPDATE peer SET told = 1 WHERE client_id = ?", client_id)
 
+    def was_asked(self, client_id: ClientId, now: int) -> None:
+        """Within a transaction: note that a user is asked to send again what could not be opened."""
+        self._database.run("UPDATE peer SET asked_at = ? WHERE client_id = ?", now, client_id)
+
     def move(self, old: ClientId, client_id: ClientId) -> None:
         """Know a user by another id, with the same keys, unless that id has shown keys itself.
 
@@ -163,7 +169,20 @@ class PeerTable:
             )
 
     def _row(self, row: tuple[Any, ...]) -> PeerRow:
-        number, client_id, ed25519, curve25519, since, after, verified_at, *offer, offered_since, told, state = row
+        (
+            number,
+            client_id,
+            ed25519,
+            curve25519,
+            since,
+            after,
+            verified_at,
+            *offer,
+            offered_since,
+            told,
+            asked_at,
+            state,
+        ) = row
         offered = None if offer[0] is None else Identity(*offer)
         try:
             state = self._sealing.open(PEER_STATE, state, number, client_id)
@@ -171,5 +190,5 @@ class PeerTable:
             state = None
         return PeerRow(
             number, client_id, Identity(ed25519, curve25519), since, after, verified_at, offered, offered_since,
-            bool(told), state,
+            bool(told), asked_at, state,
         )  # fmt: skip

@@ -223,6 +223,7 @@ CREATE TABLE peer (                       -- users who have shown keys of suite 
     offered_curve25519 BLOB,
     offered_since      INTEGER,
     told        INTEGER NOT NULL,         -- whether the user knows of safety number 2
+    asked_at    INTEGER,                  -- Unix ms: when they were asked last to send again
     state       BLOB                      -- the sessions
 ) STRICT;
 CREATE INDEX peer_offered ON peer (number) WHERE offered_ed25519 IS NOT NULL;

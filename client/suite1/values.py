@@ -38,6 +38,8 @@ FARTHEST: Final = 14 * DAY
 """A bundle that claims to be valid for longer than this from now is refused."""
 RENEW_AT_MOST: Final = HOUR
 """At least this long between two renewals of the sessions with one peer."""
+ASK_AT_MOST: Final = HOUR
+"""At least this long between two requests to one peer to send again what could not be opened."""
 REPLACE_AT_MOST: Final = DAY
 """At least this long between two replacements of all that a home published."""
 

@@ -14,7 +14,7 @@ from client.suite1.own_keys import OwnKeys
 from client.suite1.payloads import About, CouldNotOpen, File, decoded, encoded
 from client.suite1.peers import Peer
 from common.values import TOKEN_SIZE, ClientId, Token
-from tests.client.exchange import receive
+from tests.client.exchange import receive, sends
 from tests.client.fake_gateway import FakeGateway, StoredMessage, SuiteMailroom
 
 if TYPE_CHECKING:
@@ -370,6 +370,75 @@ def test_whoever_has_other_keys_does_not_get_what_was_sent_before(
     ask_for(bob, alices, (present,))
     bob.send_waiting()
     assert receive(alice) == [Renewed(1, 1)]
+
+
+def test_a_thief_asks_for_what_was_sent_since_and_that_is_shown(
+    alice: Messenger, make: Callable[..., Messenger], tmp_path: Path
+) -> None:
+    """A copy of a home acts as its owner; the server helps it with the tokens, and with the mail."""
+    bob = make("bob")
+    bob.register("bob")
+    alice.send("bob", "before the theft")
+    receive(bob)
+    bob.send("alice", "an answer")
+    receive(alice)
+    bob.close()
+    shutil.copytree(tmp_path / "bob", tmp_path / "copy")
+    with make("bob") as bob:
+        alice.send("bob", "since the theft")
+        assert receive(bob) == [Text("since the theft")]
+    *_, sent = alice.home.store.sent.all()
+    assert sent.payload_id is not None
+    thief = make("copy")
+    ask_for(thief, alice.identity().client_id, (sent.payload_id,))
+    thief.send_waiting()
+    assert Renewed(1, 1) in receive(alice)
+    assert Text("since the theft") in receive(thief)
+    # Once: who asks again gets nothing.
+    ask_for(thief, alice.identity().client_id, (sent.payload_id,))
+    thief.send_waiting()
+    receive(alice)
+    assert receive(thief) == []
+
+
+def test_two_homes_that_can_read_nothing_ask_each_other_once_an_hour(
+    make: Callable[..., Messenger], mailroom: SuiteMailroom, gateway: FakeGateway
+) -> None:
+    clock = [NOW]
+    alice, bob = (make(name, clock=lambda: clock[0]) for name in ("alice", "bob"))
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "one")
+    receive(bob)
+    bob.send("alice", "two")
+    receive(alice)
+
+    def spoilt_hour() -> int:
+        """How many messages an hour brings in which the server spoils all of them."""
+        gateway.requests.clear()
+        for _ in range(30):
+            for name, one in (("alice", alice), ("bob", bob)):
+                for _ in mailroom.boxes[mailroom.id_of(name)]:
+                    box = mailroom.boxes[mailroom.id_of(name)]
+                    box.append(
+                        box.pop(0)._replace(content=bytes([1, *os.urandom(3), 0, 0, 5, 0, 0]) + os.urandom(1280))
+                    )
+                assert all(isinstance(content, Unreadable) for content in receive(one))
+            clock[0] += 110
+        return len(sends(gateway))
+
+    alice.send("bob", "three")
+    # Each asks once; in the next hour once more.
+    assert [spoilt_hour() for _ in range(3)] == [2, 2, 2]
+    gateway.requests.clear()
+    clock[0] += 3600
+    for _ in range(3):
+        receive(alice)
+        receive(bob)
+    alice.send("bob", "four")
+    bob.send("alice", "five")
+    assert Text("four") in receive(bob)
+    assert Text("five") in receive(alice)
 
 
 def test_the_keys_of_a_lost_home_begin_conversations_anew(

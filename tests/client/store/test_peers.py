@@ -91,6 +91,15 @@ def test_a_new_id_has_the_identity_and_no_sessions(store: Store) -> None:
     store.peers.was_told(B)
 
 
+def test_when_they_were_asked_last(store: Store) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW)
+    assert [one.asked_at for one in store.peers.all()] == [None]
+    with store.database.transaction():
+        store.peers.was_asked(A, NOW)
+    assert [one.asked_at for one in store.peers.all()] == [NOW]
+
+
 def test_a_damaged_state_counts_as_none(store: Store, cheap: None) -> None:
     with store.database.transaction():
         store.peers.add(A, ONE, NOW)

@@ -31,6 +31,7 @@ def rows(text: str) -> list[list[str]]:
         ("kept after", f"{values.KEPT_AFTER // values.DAY} days"),
         ("farthest", f"{values.FARTHEST // values.DAY} days"),
         ("renew at most", f"{values.RENEW_AT_MOST // values.HOUR} hour"),
+        ("ask at most", f"{values.ASK_AT_MOST // values.HOUR} hour"),
         ("replace at most", f"{values.REPLACE_AT_MOST // values.DAY} day"),
         ("one-time batch", str(values.ONE_TIME_BATCH)),
         ("one-time low", str(values.ONE_TIME_LOW)),
@@ -46,7 +47,7 @@ def test_a_constant_is_the_one_of_the_page(name: str, value: str) -> None:
 
 
 def test_every_constant_of_the_page_is_looked_at() -> None:
-    assert len(rows(section("Constants"))) == 1 + 15
+    assert len(rows(section("Constants"))) == 1 + 16
 
 
 def test_the_failures_are_those_of_the_page() -> None:
