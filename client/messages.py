@@ -84,7 +84,8 @@ class Received(NamedTuple):
     written it; of the published suite that is so of notes to oneself alone. `message_id`: the id
     that the server gave its sender, as in `Sent`. `suite`: the cipher suite, 0 for the published
     one. Under suite 1, `missing` says how many messages before it did not come, `overtaken` that a
-    later one was received before it.
+    later one was received before it, `new_session` that its sender has begun new sessions with it,
+    as the ones before could not be used any more.
     """
 
     number: int
@@ -101,6 +102,7 @@ class Received(NamedTuple):
     suite: int = 0
     missing: int = 0
     overtaken: bool = False
+    new_session: bool = False
 
 
 class Sent(NamedTuple):

@@ -125,6 +125,8 @@ def received_parts(message: Received, *, suite: bool = False) -> tuple[str, str]
         ("possibly repeated", message.repeated),
         (f"{message.missing} missing before it", message.missing),
         ("sent before the last one", message.overtaken),
+        # Other contents say so themselves.
+        ("new session", message.new_session and isinstance(message.content, Text | SavedFile)),
         (SUITE_1, suite and message.suite),
     )
     marks += [word for word, holds in told if holds]
@@ -155,7 +157,7 @@ def _fields(message: Received) -> dict[str, Value]:
         "repeated": message.repeated,
     }
     if message.suite:
-        given |= {"missing": message.missing, "overtaken": message.overtaken}
+        given |= {"missing": message.missing, "overtaken": message.overtaken, "new_session": message.new_session}
     return given | fields
 
 

@@ -335,6 +335,7 @@ class Inbox:
             int(row.kind == MessageKind.SEALED),
             0 if revealed is None else revealed.missing,
             revealed is not None and revealed.overtaken,
+            revealed is not None and revealed.renewed,
         )
 
     def _is_believed(self, row: InboxRow) -> bool:

@@ -13,7 +13,7 @@ Exposure: opens what strangers sent; a failure is a value, and is noted with the
     next                  opened, and it follows the one before
     gap N                 opened; N messages before it did not come
     late                  opened; one that was sent later was shown before
-    renewed               opened; its sender has begun new sessions
+    … renewed             opened, as the words before say; its sender has begun new sessions with it
     later-version         opened, and of a later version: its payload is kept
     payload-malformed     opened, and its sender does not follow the rules
     another word          refused: the failure of docs/suite-1.md, "Failures"
@@ -40,6 +40,7 @@ from common.fail_points import FailPoint
 from common.values import ClientId
 
 NO_KEYS: Final = "sender-unknown"
+_RENEWED: Final = "renewed"
 _LATER: Final = "later-version"
 _MALFORMED: Final = "payload-malformed"
 _PROBLEMS: Final = {
@@ -122,13 +123,13 @@ class Opening:
             payload = decoded(row.content[: row.opened])
         except PayloadMalformed as error:
             raise CipherError(_PROBLEMS[_MALFORMED]) from error
-        word, _, number = mark.partition(" ")
+        words = mark.split()
         return Revealed(
             row,
             payload,
-            int(number) if number.isdigit() else 0,
-            overtaken=word == Order.LATE,
-            renewed=word == "renewed",
+            int(words[1]) if words[0] == Order.GAP else 0,
+            overtaken=words[0] == Order.LATE,
+            renewed=words[-1] == _RENEWED,
         )
 
     def stream(self, row: InboxRow) -> Stream:
@@ -184,7 +185,7 @@ class Opening:
         if result.order is Order.GAP:
             mark = f"{result.order} {result.missing}"
         if result.renewed:
-            mark = "renewed"
+            mark = f"{mark} {_RENEWED}"
         try:
             payload = decoded(result.payload)
         except PayloadMalformed:

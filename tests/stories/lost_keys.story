@@ -18,7 +18,7 @@ $ laptop recv
 $ laptop recv
 ! No messages wait.
 $ laptop history --json
-> {"v": 1, "type": "message", "direction": "in", "number": 1, "name": "alice", "id": "{HEX}", "kind": "text", "accepted_at": {NUMBER}, "received_at": {NUMBER}, "sender_proven": true, "sender_verified": false, "suite": 1, "late": false, "repeated": false, "missing": 1, "overtaken": false, "text": "second"}
+> {"v": 1, "type": "message", "direction": "in", "number": 1, "name": "alice", "id": "{HEX}", "kind": "text", "accepted_at": {NUMBER}, "received_at": {NUMBER}, "sender_proven": true, "sender_verified": false, "suite": 1, "late": false, "repeated": false, "missing": 1, "overtaken": false, "new_session": false, "text": "second"}
 
 # A new key, and what comes under it is read; what was under the lost one stays named.
 $ alice console

@@ -14,6 +14,7 @@ from client.messages import (
     KeyReceived,
     KeyRequested,
     Received,
+    Renewed,
     SavedFile,
     SentMessage,
     Text,
@@ -67,6 +68,17 @@ def test_marks_and_a_sender_without_a_name() -> None:
     marked = received(Text("x"), sender_proven=False, sender_verified=True, late=True, repeated=True)
     assert message_lines.received_parts(marked)[1] == " [verified, unproven, late, possibly repeated]: x"
     assert message_lines.received_parts(received(Text("x"), None))[0] == f"unknown user {BOB.hex()}"
+
+
+def test_marks_of_suite_1() -> None:
+    marked = received(Text("x"))._replace(suite=1, missing=2, new_session=True)
+    assert message_lines.received_parts(marked)[1] == " [2 missing before it, new session]: x"
+    overtaken = received(Text("x"))._replace(suite=1, overtaken=True)
+    assert message_lines.received_parts(overtaken)[1] == " [sent before the last one]: x"
+    # What says so itself has no mark of it.
+    said = marked._replace(content=Renewed(0, 0))
+    assert message_lines.received_parts(said)[1].startswith(" [2 missing before it] has begun new sessions")
+    assert json.loads(message_lines.as_json(said))["new_session"]
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,27 @@ def test_gaps_and_late_messages_are_marked(alice: Messenger, bob: Messenger, mai
     assert [one.overtaken for one in bob.seen()] == [False, False, False, True]
 
 
+def test_a_text_that_begins_new_sessions_says_so_and_what_is_missing_before_it(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom
+) -> None:
+    alice.send("bob", "1")
+    assert receive(bob) == [Text("1")]
+    bobs = bob.identity().client_id
+    for number in range(2, 5):
+        alice.send("bob", str(number))
+        peer = alice.home.suite_keys.peer(bobs)
+        assert peer is not None
+        with alice.home.store.database.transaction():
+            alice.home.store.peers.put_state(bobs, peer._replace(renew=True, renewed_at=0).to_bytes())
+        if number == 2:
+            # The server withholds it, and hopes that the renewal hides that.
+            mailroom.boxes[bobs].clear()
+    shown = [(one.content, one.missing, one.overtaken, one.new_session) for one in bob.receive()]
+    assert shown == [(Text("3"), 1, False, True), (Text("4"), 0, False, True)]
+    assert [(one.missing, one.new_session) for one in bob.seen()] == [(0, False), (1, True), (0, True)]
+    assert marks(bob) == ["next", "gap 1 renewed", "next renewed"]
+
+
 def test_what_comes_under_the_published_suite_later_is_not_believed(
     make: Callable[..., Messenger], mailroom: SuiteMailroom
 ) -> None:
