@@ -159,13 +159,37 @@ class PeerTable:
         self._database.run("UPDATE peer SET asked_at = ? WHERE client_id = ?", now, client_id)
 
     def move(self, old: ClientId, client_id: ClientId) -> None:
-        """Know a user by another id, with the same keys, unless that id has shown keys itself.
+        """Know a user by another id, with the same keys. If that id has shown others, these are
+        what the user has to decide about. The old id stays known: what comes in its name under the
+        published suite is still not believed.
 
         The sessions speak of the old id: new ones are begun.
         """
         with self._database.transaction():
+            before, present = self.of_id(old), self.of_id(client_id)
+            if before is None:
+                return
+            self._database.overwrite_freed()
+            self._database.run("UPDATE peer SET state = NULL WHERE client_id = ?", old)
+            if present is None:
+                self.add(client_id, before.identity, before.since)
+            known, shown, since = before.identity, before.offered, before.offered_since
+            if present is not None and present.identity != known:
+                shown, since = present.identity, present.since
+                if before.is_undecided:
+                    # The user decides about the newest.
+                    known = shown
             self._database.run(
-                "UPDATE OR IGNORE peer SET client_id = ?, state = NULL WHERE client_id = ?", client_id, old
+                "UPDATE peer SET ed25519 = ?1, curve25519 = ?2, verified_at = ?3, offered_ed25519 = ?4, "
+                "offered_curve25519 = ?5, offered_since = ?6, told = ?7, after = min(after, ?8), "
+                "state = CASE WHEN (ed25519, curve25519) = (?1, ?2) THEN state END WHERE client_id = ?9",
+                *known,
+                before.verified_at,
+                *(shown or (None, None)),
+                since,
+                int(before.told),
+                before.after,
+                client_id,
             )
 
     def _row(self, row: tuple[Any, ...]) -> PeerRow:

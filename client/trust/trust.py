@@ -84,7 +84,7 @@ class Trust:
             # The holder of the private key registered the name again.
             self._store.keys.copy(pin.client_id, client_id, self._now())
             self._store.silenced.move(pin.client_id, client_id)
-            self._store.peers.move(pin.client_id, client_id)
+            self._move_keys(pin, client_id)
             self._store.pins.move(pin.client_id, client_id)
             known_as = marked(name, "verified" if pin.verified_at is not None else None)
             self._tell(f"{known_as} has another id at the server now, and the same key as before.")
@@ -92,6 +92,17 @@ class Trust:
         known = (pin.offered_id, pin.offered_key) == (client_id, key)
         self._store.pins.offer(pin.client_id, client_id, key, pin.offered_since if known else self._now())
         return True
+
+    def _move_keys(self, pin: PinRow, client_id: ClientId) -> None:
+        """Know somebody's keys of suite 1 by another id. What that id has shown itself before is the
+        server's word alone: a published key, which the server has too, does not vouch for it.
+        """
+        peer = self._store.peers.of_id(client_id)
+        is_compared = self.has_compared_old_key(pin.client_id) and not self._store.peers.is_known(pin.client_id)
+        if is_compared and peer is not None and peer.verified_at is None:
+            with self._store.database.transaction():
+                self._store.peers.offer(client_id, peer.identity, self._now())
+        self._store.peers.move(pin.client_id, client_id)
 
     def meet_self(self, client_id: ClientId, name: str, key: PublicKey) -> None:
         """Pin our own account: verified, and replacing any other account of our name."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from client.store.home_store import Store
 from client.suite1.values import Identity
 from tests.client.store.mail import NOW, A, B, message, pull
@@ -86,9 +88,53 @@ def test_a_new_id_has_the_identity_and_no_sessions(store: Store) -> None:
     store.peers.move(A, B)
     row = store.peers.of_id(B)
     assert row is not None
-    assert (row.identity, row.verified_at, row.state) == (ONE, NOW, None)
-    assert store.peers.of_id(A) is None
+    assert (row.identity, row.verified_at, row.state, row.offered) == (ONE, NOW, None, None)
+    # What comes from the old one under the published suite is still not believed.
+    former = store.peers.of_id(A)
+    assert former is not None
+    assert (former.identity, former.state) == (ONE, None)
     store.peers.was_told(B)
+    # A second time, as after the program was killed in between, it changes nothing.
+    store.peers.move(A, B)
+    assert store.peers.of_id(B) == row
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_a_new_id_that_has_shown_other_keys_has_the_known_identity(store: Store, is_verified: bool) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW, verified=is_verified)
+        store.peers.add(B, OTHER, NOW + 1)
+        store.peers.put_state(B, b"state")
+    store.peers.move(A, B)
+    row = store.peers.of_id(B)
+    assert row is not None
+    assert (row.identity, row.offered, row.offered_since, row.state) == (ONE, OTHER, NOW + 1, None)
+    assert row.verified_at == (NOW if is_verified else None)
+    assert not row.is_undecided
+
+
+def test_a_new_id_that_has_shown_the_same_keys_keeps_its_sessions(store: Store) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW, verified=True)
+        store.peers.add(B, ONE, NOW + 1)
+        store.peers.put_state(B, b"state")
+    store.peers.move(A, B)
+    row = store.peers.of_id(B)
+    assert row is not None
+    assert (row.identity, row.offered, row.verified_at, row.state) == (ONE, None, NOW, b"state")
+
+
+@pytest.mark.parametrize("present", [None, ONE, OTHER])
+def test_what_is_undecided_stays_so_under_a_new_id(store: Store, present: Identity | None) -> None:
+    with store.database.transaction():
+        store.peers.add(A, ONE, NOW)
+        store.peers.offer(A, ONE, NOW)
+        if present is not None:
+            store.peers.add(B, present, NOW + 1)
+    store.peers.move(A, B)
+    row = store.peers.of_id(B)
+    assert row is not None
+    assert (row.is_undecided, row.identity) == (True, present or ONE)
 
 
 def test_when_they_were_asked_last(store: Store) -> None:

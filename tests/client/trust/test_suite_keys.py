@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from client.errors import KeyChanged, KeysWithheld, SafetyNumberDiffers
-from client.messenger import Messenger, Text
+from client.messenger import Messenger, Text, Unreadable
 from client.suite1 import own_keys
 from common.client_protocol.requests import ClaimKeyRequest, LargeSendRequest, PublishKeysRequest, SendRequest
 from common.values import MessageKind
@@ -310,6 +310,41 @@ def test_a_server_that_swaps_and_swaps_back_decides_nothing(
     alice.accept_new_key("bob", true_number)
     alice.send("bob", "to bob")
     assert receive(bob) == [Text("to bob")]
+
+
+@pytest.mark.parametrize("compared_by", [1, 2])
+def test_another_id_with_keys_that_the_server_made_up_gets_nothing(
+    moved: Moved, make: Callable[..., Messenger], mailroom: SuiteMailroom, gateway: FakeGateway, compared_by: int
+) -> None:
+    """The server gives bob's name and public key, which it has, to an account of its own, from which
+    alice has got something already.
+    """
+    alice, bob, _ = moved
+    if compared_by == 2:
+        link = bob.home.directory.own_link()
+        assert link is not None
+        alice.home.directory.compare_link(link)
+        alice.send("bob", "for bob")
+    mallory = make("mallory")
+    mallory.register("mallory")
+    mallory.send("alice", "hello")
+    assert receive(alice)[-1] == Text("hello")
+    mallorys, bobs = mailroom.id_of("mallory"), mailroom.id_of("bob")
+    mailroom.keys[mallorys] = mailroom.keys[bobs]
+    mailroom.names[mallorys] = mailroom.names.pop(bobs)
+    alice.users()
+    gateway.requests.clear()
+    with pytest.raises(KeyChanged):
+        alice.send("bob", "for bob alone")
+    with pytest.raises(KeyChanged):
+        alice.send("bob", "nor this")
+    assert left(gateway) == []
+    assert not alice.home.directory.is_verified_name("bob")
+    # Nor is anything believed that comes under the published suite in the name of the former id.
+    if compared_by == 2:
+        mailroom.put(bobs, mailroom.id_of("alice"), MessageKind.KEY_REQUEST, b"")
+        (message,) = list(alice.receive())
+        assert isinstance(message.content, Unreadable)
 
 
 def test_what_waited_at_the_move_waits_on(moved: Moved, gateway: FakeGateway) -> None:
