@@ -37,31 +37,36 @@ from client.suite1.values import ASK_AT_MOST, RENEWING, OpenFailure, Pair
 from client.trust.suite_keys import SuiteKeys, put_request_to_repeat
 from common import fail_points
 from common.fail_points import FailPoint
+from common.tables import complete
 from common.values import ClientId
 
 NO_KEYS: Final = "sender-unknown"
 _RENEWED: Final = "renewed"
 _LATER: Final = "later-version"
 _MALFORMED: Final = "payload-malformed"
-_PROBLEMS: Final = {
-    NO_KEYS: "the server gives no keys of its sender",
-    OpenFailure.MALFORMED: "it was cut, or is no message of the modern cipher suite",
-    OpenFailure.VERSION: "it is of a later version of the cipher suite; install a newer MessageU",
-    OpenFailure.USED_KEY: "its key was used before: it is a repeat, or its sender's home was restored from a copy",
-    OpenFailure.OUTER_KEY_UNKNOWN: "it is sealed to a key that this home does not have, or not any more",
-    OpenFailure.OUTER_DAMAGED: "it was altered on its way, or is not from the sender that the server names",
-    OpenFailure.INNER_MALFORMED: "its sender does not follow the rules of the cipher suite",
-    OpenFailure.OTHER_IDENTITY: "it is not from the one whom you know by this name",
-    OpenFailure.ONE_TIME_KEY_UNKNOWN: "it begins with a key that was used already, or that this home does not have",
-    OpenFailure.TOO_MANY_SESSIONS: "its sender begins sessions without end",
-    OpenFailure.NO_SESSION: "it was altered, or one of the two homes was restored from a copy",
-    OpenFailure.WRONG_IDS: "it was written for somebody else, or by somebody else",
-    OpenFailure.WRONG_KEYS: "it was written for other keys, or by other keys",
-    _MALFORMED: "its sender does not follow the rules of the cipher suite",
-}
+_NO_MATTER: Final = OpenFailure.REPEATED
+_PROBLEMS: Final = complete(
+    "_PROBLEMS of client.mail.opening",
+    {
+        NO_KEYS: "the server gives no keys of its sender",
+        OpenFailure.MALFORMED: "it was cut, or is no message of the modern cipher suite",
+        OpenFailure.VERSION: "it is of a later version of the cipher suite; install a newer MessageU",
+        OpenFailure.USED_KEY: "its key was used before: it is a repeat, or its sender's home was restored from a copy",
+        OpenFailure.OUTER_KEY_UNKNOWN: "it is sealed to a key that this home does not have, or not any more",
+        OpenFailure.OUTER_DAMAGED: "it was altered on its way, or is not from the sender that the server names",
+        OpenFailure.INNER_MALFORMED: "its sender does not follow the rules of the cipher suite",
+        OpenFailure.OTHER_IDENTITY: "it is not from the one whom you know by this name",
+        OpenFailure.ONE_TIME_KEY_UNKNOWN: "it begins with a key that was used already, or that this home does not have",
+        OpenFailure.TOO_MANY_SESSIONS: "its sender begins sessions without end",
+        OpenFailure.NO_SESSION: "it was altered, or one of the two homes was restored from a copy",
+        OpenFailure.WRONG_IDS: "it was written for somebody else, or by somebody else",
+        OpenFailure.WRONG_KEYS: "it was written for other keys, or by other keys",
+        _MALFORMED: "its sender does not follow the rules of the cipher suite",
+    },
+    ({*OpenFailure} - {_NO_MATTER}) | {NO_KEYS, _MALFORMED},
+)
 _MAY_OPEN: Final = frozenset({None, NO_KEYS, OpenFailure.OTHER_IDENTITY})
 """After these it is worth trying: with other failures trying again changes nothing."""
-_NO_MATTER: Final = OpenFailure.REPEATED
 
 
 class Revealed(NamedTuple):

@@ -155,7 +155,7 @@ class PeerTable:
             self._database.run("UPDATE peer SET told = 1 WHERE client_id = ?", client_id)
 
     def was_asked(self, client_id: ClientId, now: int) -> None:
-        """Within a transaction: note that a user is asked to send again what could not be opened."""
+        """Within a transaction: note that a user is asked to send again what was not opened."""
         self._database.run("UPDATE peer SET asked_at = ? WHERE client_id = ?", now, client_id)
 
     def move(self, old: ClientId, client_id: ClientId) -> None:

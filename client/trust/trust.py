@@ -94,8 +94,8 @@ class Trust:
         return True
 
     def _move_keys(self, pin: PinRow, client_id: ClientId) -> None:
-        """Know somebody's keys of suite 1 by another id. What that id has shown itself before is the
-        server's word alone: a published key, which the server has too, does not vouch for it.
+        """Know somebody's keys of suite 1 by another id. What that id has shown itself before is
+        the server's word alone: a published key, which the server has too, does not vouch for it.
         """
         peer = self._store.peers.of_id(client_id)
         is_compared = self.has_compared_old_key(pin.client_id) and not self._store.peers.is_known(pin.client_id)

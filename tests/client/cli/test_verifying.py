@@ -1,4 +1,4 @@
-"""What `verify` shows and does where somebody who was compared by number 1 has shown keys of suite 1."""
+"""What `verify` does where somebody who was compared by number 1 has shown keys of suite 1."""
 
 from __future__ import annotations
 

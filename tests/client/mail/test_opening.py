@@ -396,7 +396,7 @@ def test_whoever_has_other_keys_does_not_get_what_was_sent_before(
 def test_a_thief_asks_for_what_was_sent_since_and_that_is_shown(
     alice: Messenger, make: Callable[..., Messenger], tmp_path: Path
 ) -> None:
-    """A copy of a home acts as its owner; the server helps it with the tokens, and with the mail."""
+    """A copy of a home acts as its owner; the server helps it with tokens and mail."""
     bob = make("bob")
     bob.register("bob")
     alice.send("bob", "before the theft")

@@ -1,5 +1,5 @@
-"""docs/security.md: each test that it names for a claim exists, and the table of cipher suite 1 names
-one for each.
+"""docs/security.md: each test that it names for a claim exists, and the table of cipher suite 1
+names one for each.
 """
 
 from __future__ import annotations

@@ -316,8 +316,8 @@ def test_a_server_that_swaps_and_swaps_back_decides_nothing(
 def test_another_id_with_keys_that_the_server_made_up_gets_nothing(
     moved: Moved, make: Callable[..., Messenger], mailroom: SuiteMailroom, gateway: FakeGateway, compared_by: int
 ) -> None:
-    """The server gives bob's name and public key, which it has, to an account of its own, from which
-    alice has got something already.
+    """The server gives bob's name and public key, which it has, to an account of its own, from
+    which alice has got something already.
     """
     alice, bob, _ = moved
     if compared_by == 2:
