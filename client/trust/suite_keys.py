@@ -271,9 +271,11 @@ class SuiteKeys:
         now = self._now()
         row = self._store.peers.of_id(client_id)
         peer = None if row is None or row.state is None else Peer.from_bytes(row.state)
-        newest = None if peer is None else peer.outer
-        claim = bundles.checked_claim(answer.bundle, answer.one_time_key, client_id, now, None, newest)
+        claim = bundles.checked_claim(answer.bundle, answer.one_time_key, client_id, now)
         identity = claim.bundle.identity
+        if peer is not None and peer.identity == identity:
+            # Of another identity it would be no older one, but a change.
+            bundles.checked_bundle(answer.bundle, client_id, now, identity, peer.outer)
         if row is None:
             promised = self._promised(client_id)
             if promised not in {None, identity_numbers.fingerprint(client_id, identity).hex()}:

@@ -143,6 +143,18 @@ def test_a_change_is_noticed_compared_and_accepted(
     assert alice.verification("bob").number == known.new_number
 
 
+def test_a_change_is_noticed_under_an_older_bundle_too(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    other = make("other", clock=lambda: NOW - DAY)
+    other.register("other")
+    alice.send("bob", "first")
+    forged(mailroom, other, "bob")
+    assert alice.verification("bob").new_number is not None
+    with pytest.raises(KeyChanged):
+        alice.send("bob", "not to somebody else")
+
+
 def test_the_known_keys_again_are_no_change(
     alice: Messenger, bob: Messenger, make: Callable[..., Messenger], mailroom: SuiteMailroom
 ) -> None:
