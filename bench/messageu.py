@@ -24,7 +24,7 @@ from typing import Final
 from bench.large import download, upload
 from bench.plan import ACK_SIZE, Dialect, Mode, Plan
 from bench.profiles import profiled, write_text
-from bench.programs import Programs, free_port
+from bench.programs import Programs
 from bench.rivals.postgres import Postgres, started
 from bench.signing_in import shared_public_key
 from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
@@ -42,6 +42,7 @@ from common.client_protocol.requests import (
 from common.client_protocol.responses import ResponseCode
 from common.client_protocol.versions import CLIENT_VERSION
 from common.values import CLIENT_ID_SIZE, NO_CLIENT, ClientId, MessageKind, PublicKey, Username
+from torture.programs import free_port
 
 PROGRAMS: Final = {"worker": "storage_worker", "gateway": "gateway"}
 STORE: Final = "postgresql"

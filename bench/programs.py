@@ -8,7 +8,6 @@ Exposure: ports of 127.0.0.1 alone.
 
 import ctypes
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -129,11 +128,3 @@ def _signal_with_parent(number: signal.Signals) -> None:
     on for ever.
     """
     _prctl(_PR_SET_PDEATHSIG, number)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -83,7 +83,8 @@ class Habits(NamedTuple):
     once it was ended. `source`: the address that connection number n comes from. `every`: seconds
     between two pieces. `refusals`: counts their refusals; `understands`: the answers are of the
     protocol. `hangs_up_after`: bytes of answers after which it closes, without reading the rest; 0
-    for never. `niceness`: of its process.
+    for never. `niceness`: of its process; `gives_way`: which runs only while nobody else wants the
+    processor.
     """
 
     connections: int
@@ -96,6 +97,7 @@ class Habits(NamedTuple):
     understands: bool = True
     hangs_up_after: int = 0
     niceness: int = _NICENESS
+    gives_way: bool = False
 
 
 def raise_descriptors() -> None:
@@ -187,7 +189,10 @@ def crowd(port: int, habits: Habits) -> None:
     """Do it until this process is ended."""
     raise_descriptors()
     # It stands for other machines, which would not take the server's processor time.
-    os.nice(habits.niceness)
+    if habits.gives_way:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(habits.niceness)
     epoll = select.epoll()
     members: dict[int, _Member] = {}
     resting: deque[tuple[float, _Member]] = deque()

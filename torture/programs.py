@@ -32,6 +32,8 @@ _PATIENT: Final = ("--kill-after", str(HANG_SECONDS))
 """For a keeper: its program may take as long to end as the machine needs."""
 _LOWEST_PORT: Final = 10_240
 _HIGHEST_PORT: Final = 30_000
+_given: Final[set[int]] = set()
+"""Ports that this process has given out."""
 
 
 class ProgramFailed(Exception):
@@ -48,19 +50,22 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = HANG
 
 
 def free_port(chance: random.Random | None = None) -> int:
-    """A TCP port below those that the system gives to outgoing connections, so that a
-    restart finds it free.
+    """A TCP port below those that the system gives to outgoing connections, so that nobody
+    has it by chance before the program binds it, nor when it is restarted. Another one each time.
     """
     chance = chance or random.Random(os.urandom(8))
     while True:
         port = chance.randrange(_LOWEST_PORT, _HIGHEST_PORT)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 class Program:

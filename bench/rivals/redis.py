@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from bench.plan import Dialect, Plan
-from bench.programs import Programs, free_port
+from bench.programs import Programs
 from bench.rivals.running import RunningRival
 from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
+from torture.programs import free_port
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.programs import Programs, free_port
+from bench.programs import Programs
 from bench.subject import SubjectFailed
 from torture.patience import HANG_SECONDS
 
@@ -66,7 +66,3 @@ def test_a_program_that_does_not_end_is_killed(tmp_path: Path, capsys: pytest.Ca
         (process_id,) = programs.process_ids.values()
     assert not psutil.pid_exists(process_id)
     assert "did not end within 0 s and is killed" in capsys.readouterr().err
-
-
-def test_a_free_port_is_one_that_can_be_had() -> None:
-    assert 1024 <= free_port() <= 65535

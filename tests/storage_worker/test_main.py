@@ -5,7 +5,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -48,6 +47,7 @@ from tests.storage_worker.faulty_disk import Fault, FaultyDisk
 from tests.storage_worker.worker_process import ROOT, WorkerProcess
 from tests.storage_worker.worker_under_test import KEY, CheckpointAtOnce, SqliteWorker, pieces
 from torture.patience import HANG_SECONDS
+from torture.programs import free_port
 
 
 @pytest.fixture
@@ -104,12 +104,6 @@ def test_a_hang_up_ends_nothing(gateway: FakeGateway, folder: Path) -> None:
     ]  # fmt: skip
     assert lines[1]["slot"] == 0
     assert lines[1]["epoch"] == 1
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def test_it_tells_of_health_and_numbers(gateway: FakeGateway, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ from common.values import NO_CLIENT, ClientId, MessageKind, RefusalReason, Usern
 from tests.client.connection.two_users import BOB, KEY, ME, PULL, SEND, with_two
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
+from torture.programs import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +98,7 @@ def test_header_and_payload_in_one_write() -> None:
 
 
 def test_no_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     link = ServerLink(ServerAddress("127.0.0.1", port))
     for _ in range(2):
         with pytest.raises(ServerUnreachable, match=f"127.0.0.1:{port}") as caught:
@@ -371,8 +371,7 @@ class TestLookingUp:
         other.join(HANG_SECONDS)
 
     def test_every_address_of_a_name_is_tried(self, server: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            dead = listener.getsockname()
+        dead = ("127.0.0.1", free_port())
         real = socket.getaddrinfo
         alive = real(server.address.host, server.address.port, type=socket.SOCK_STREAM)[0]
 
@@ -387,9 +386,7 @@ class TestLookingUp:
 
 
 def test_of_several_gateways_the_first_that_is_there_is_used(server: FakeGateway) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        dead = listener.getsockname()[1]
-    places = (("127.0.0.1", dead), ("no-such-host.invalid", 1), (server.address.host, server.address.port))
+    places = (("127.0.0.1", free_port()), ("no-such-host.invalid", 1), (server.address.host, server.address.port))
     (host, port), *others = places
     link = ServerLink(ServerAddress(host, port, others=tuple(others)))
     link.connect()
