@@ -150,9 +150,8 @@ class Talker:
 
     def resend(self) -> list[str]:
         """Send again what is possibly lost; return why some of it can't be."""
-        with suppress(ClientError):
-            return self.messenger.resend().problems
-        return []
+        resent = self.messenger.resend()
+        return resent.problems or [f"{resent.left} stay marked as possibly lost"] * bool(resent.left)
 
     def finish(self) -> int:
         """Send what waits, and return how much does still."""
@@ -210,7 +209,8 @@ def talk(orders: Orders) -> None:
         unbound_ratchet.switch_off()
     with _started(orders) as talker:
         if orders.resends:
-            talker.resend()
+            with suppress(ClientError):
+                talker.resend()
         while not orders.stop.exists():
             talker.send()
             if orders.receives:

@@ -157,8 +157,10 @@ class SuiteSealing:
         """Put a message that its recipient could not open into the outbox once more, sealed anew
         under its own id; return whether that was not done before. Raises as `again`.
         """
-        payload, spool = self.again(sent, lambda _: None)
-        return self._store.outbox.repeat(sent, payload, spool, self._new_token(), self._now()) is not None
+        digests: list[bytes] = []
+        payload, spool = self.again(sent, lambda sealed: digests.append(sealed.digest))
+        digest = digests[0] if digests else None
+        return self._store.outbox.repeat(sent, payload, spool, self._new_token(), self._now(), digest) is not None
 
     # --- out of the outbox
     # -------------------------------------------------------------------------------------------

@@ -115,6 +115,10 @@ class AcknowledgedTable:
         """Within a transaction: remove a possibly lost message."""
         self._database.run("DELETE FROM acknowledged WHERE number = ? AND lost", number)
 
+    def supersede(self, number: int | None) -> None:
+        """Within a transaction: remove a message in whose place another one was sent."""
+        self._database.run("DELETE FROM acknowledged WHERE number = ?", number)
+
     def _row(self, condition: str, value: int) -> AcknowledgedRow | None:
         # The condition is our own text.
         rows = self._database.rows(f"SELECT {_COLUMNS} FROM acknowledged WHERE {condition}", value)  # noqa: S608

@@ -198,17 +198,23 @@ class OutboxTable:
                 return
         self._spools.forget(spool)
 
-    def repeat(self, sent: SentRow, payload: bytes, spool: str | None, token: Token, now: int) -> int | None:
+    def repeat(
+        self, sent: SentRow, payload: bytes, spool: str | None, token: Token, now: int, digest: bytes | None = None
+    ) -> int | None:
         """Keep a message of suite 1 to be sent once more under another token, because its recipient
-        could not open it; gives its number. None: that was done already, or is not to be done.
+        could not open it; gives its number. `digest` as in `add_payload`. None: that was done
+        already, or is not to be done.
         """
         with self._spools.brought_in([spool]), self._database.transaction():
             present = self._sent.numbered(sent.number)
             if present is not None and not present.asked_again and not present.withheld:
                 row = OutboxRow(
-                    0, token, sent.recipient, MessageKind.SEALED, len(payload), payload, spool, now, unsealed=True
-                )
+                    0, token, sent.recipient, MessageKind.SEALED, len(payload), payload, spool, now, unsealed=True,
+                    digest=digest,
+                )  # fmt: skip
                 number = self._insert(row, None)
+                # If the server loses it, this one is sent again and not the one before.
+                self._acknowledged.supersede(present.outbox)
                 self._sent.sent_again(sent.number, number)
                 return number
         self._spools.forget(spool)

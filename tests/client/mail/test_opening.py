@@ -10,6 +10,7 @@ import pytest
 
 from client.identity.archive import export_home, import_home
 from client.messenger import Messenger, Renewed, SavedFile, Text, UnknownKind, Unreadable
+from client.store.acknowledged import mark_lost
 from client.suite1.own_keys import OwnKeys
 from client.suite1.payloads import About, CouldNotOpen, File, decoded, encoded
 from client.suite1.peers import Peer
@@ -382,7 +383,8 @@ def test_whoever_has_other_keys_does_not_get_what_was_sent_before(
     with alice.home.store.database.transaction():
         alice.home.store.database.run("UPDATE acknowledged SET lost = 1 WHERE number <= 3")
     resent = alice.resend("bob")
-    assert (resent.sent, len(resent.problems)) == (0, 3)
+    # In the place of the first another one was sent, which is set aside.
+    assert (resent.sent, len(resent.problems)) == (0, 2)
     assert sum("was written for other keys" in problem for problem in resent.problems) == 2
     assert receive(bob) == []
     # What was sent since is for the present one, and is sent again when it is asked for.
@@ -473,6 +475,32 @@ def test_the_keys_of_a_lost_home_begin_conversations_anew(
     carol.register("carol")
     carol.send("bob", "and carol")
     assert receive(bob) == [Text("and carol")]
+
+
+def test_what_was_sent_again_for_its_recipient_is_resent_once_if_the_server_loses_it(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom, tmp_path: Path
+) -> None:
+    """The message of before is not possibly lost too, and a file is known to be the same."""
+    (tmp_path / "file.bin").write_bytes(b"q" * 300_000)
+    alice.send("bob", "text")
+    alice.send("bob", tmp_path / "file.bin")
+    mailroom.boxes[mailroom.id_of("bob")].clear()
+    tokens = [sent.payload_id for sent in alice.home.store.sent.all()]
+    with bob.home.store.database.transaction():
+        name = Token(os.urandom(TOKEN_SIZE))
+        request = encoded(CouldNotOpen(About(name, 1), tuple(one for one in tokens if one is not None)))
+        bob.home.store.outbox.insert_payload(alice.identity().client_id, request, name, 1)
+    bob.send_waiting()
+    assert receive(alice) == [Renewed(2, 2)]
+    mailroom.boxes[mailroom.id_of("bob")].clear()
+    mailroom.accepted.clear()
+    with alice.home.store.database.transaction():
+        assert mark_lost(alice.home.store.database, int(NOW * 1000)) == 2
+    resent = alice.resend()
+    assert (resent.sent, resent.left, resent.problems) == (2, 0, [])
+    text, file = receive(bob)
+    assert text == Text("text")
+    assert isinstance(file, SavedFile)
 
 
 def test_a_payload_of_a_later_version_is_kept_and_named(alice: Messenger, bob: Messenger) -> None:
