@@ -30,6 +30,10 @@ ELSEWHERE = {
     "storage_worker/engine/records.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/engine/memory.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
+    "storage_worker/engine/sqlite/send_tokens.py": (
+        "tests/storage_worker/engine/paged/test_send_tokens.py",
+        "with the part that is of no engine",
+    ),
     "storage_worker/engine/postgres/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/postgres/users.py": ("tests/engine_conformance/test_engine.py", "a part of an engine"),
     "storage_worker/engine/sqlite/moving.py": ("tests/storage_worker/test_admin_move.py", "one end of a move"),

@@ -205,6 +205,13 @@ class SentTokens:
         # The table keeps 1,024 and the new ones come on top of them.
         return None if found is None or newer + found.newer >= TOKENS_PER_SENDER else found.used
 
+    def counts(self) -> dict[int, int]:
+        """How many the table does not have, by sender."""
+        return {
+            sender: len(self._new.get(sender, ())) + len(self._taken.get(sender, ()))
+            for sender in {**self._taken, **self._new}
+        }
+
     def take(self) -> dict[int, dict[bytes, bytes]]:
         """What the table does not have, by sender and token (`USE`)."""
         for sender, new in self._new.items():

@@ -241,6 +241,7 @@ class CommitLog:
         )
         with self._database.reading():
             self._queue.look_through()
+            self._tokens.look_through(now_ms)
         with self._database.transaction(synced=synced):
             if use_reserve:
                 self._database.drop_ballast()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common.storage_protocol.message_format import pack_frame_once
 from storage_worker.engine.paged import send_tokens
-from storage_worker.engine.paged.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER, Marks
+from storage_worker.engine.paged.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER, USE, Marks
 from storage_worker.engine.records import MailRemoved, MessagesAcceptedOnce, TokenUsed
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.send_tokens import SentTokens, read_all
@@ -61,13 +61,16 @@ def token(sequence: int) -> bytes:
 
 
 def write(database: Database, tokens: SentTokens, now: int = NOW) -> None:
+    with database.reading():
+        tokens.look_through(now)
     with database.transaction():
         tokens.write(now)
     tokens.written()
 
 
 def in_table(database: Database, sender: int = ALICE) -> list[int]:
-    return [one.sequence for one in read_all(database) if one.sender == sender]
+    pages = database.execute("SELECT uses FROM token_page WHERE sender = ? ORDER BY last", (sender,))
+    return [sequence for (uses,) in pages for sequence, *_rest in USE.iter_unpack(uses)]
 
 
 def test_nothing_is_known_at_first(tokens: SentTokens) -> None:
@@ -139,6 +142,86 @@ def test_pages_go_when_there_are_enough_newer_tokens(database: Database, tokens:
     assert in_table(database)[0] == half + 1, "another sender's do not count"
 
 
+def pages_in_table(database: Database, sender: int = ALICE) -> int:
+    count: int = database.row("SELECT count(*) FROM token_page WHERE sender = ?", (sender,))[0]
+    return count
+
+
+@pytest.mark.parametrize("at_a_time", [[1], [31], [1] * 31 + [32], [1, 500]])
+def test_a_sender_of_few_messages_at_a_time_has_few_pages(
+    database: Database, tokens: SentTokens, at_a_time: list[int]
+) -> None:
+    """Or to look a token up would be a look into a thousand pages."""
+    sequence = 0
+    for step in range(320):
+        if sequence >= 2 * TOKENS_PER_SENDER:
+            break
+        for _ in range(at_a_time[step % len(at_a_time)]):
+            sequence += 1
+            tokens.add(used(sequence))
+        write(database, tokens)
+        assert pages_in_table(database) <= 66
+    kept = in_table(database)
+    assert kept == list(range(kept[0], sequence + 1))
+    for known in (tokens, SentTokens(database, NOBODY)):
+        oldest = max(1, sequence - TOKENS_PER_SENDER + 1)
+        for number in (oldest, (oldest + sequence) // 2, sequence):
+            assert known.find(ALICE, token(number), NOW) == used(number)
+        assert known.find(ALICE, token(oldest - 1), NOW) is None
+
+
+def test_what_is_joined_is_without_what_is_over(database: Database, tokens: SentTokens) -> None:
+    tokens.add(used(1))
+    tokens.add(used(2))
+    tokens.add(used(3, at=NOW + 1))
+    write(database, tokens)
+    later = NOW + TOKEN_LIFE_MS + 1
+    # The first is used again, in a page that is joined, and the third in the page that it becomes.
+    tokens.add(used(4, at=later, token=token(1)))
+    write(database, tokens, NOW)
+    for sequence in range(5, 34):
+        tokens.add(used(sequence, at=later))
+        write(database, tokens, NOW)
+    assert pages_in_table(database) == 31
+    tokens.add(used(34, at=later + 1, token=token(3)))
+    write(database, tokens, later + 1)
+    assert pages_in_table(database) == 1
+    assert in_table(database) == list(range(4, 35))
+    assert tokens.look(ALICE, token(1), later) == used(4, at=later, token=token(1))
+    assert tokens.look(ALICE, token(3), later) == used(34, at=later + 1, token=token(3))
+
+
+def test_few_senders_are_joined_at_a_time(database: Database, tokens: SentTokens) -> None:
+    """Who all began together would else hold everybody up at once."""
+    for step in range(32):
+        for sender in range(100):
+            tokens.add(used(step * 100 + sender, sender))
+        write(database, tokens)
+    joined = [sender for sender in range(100) if pages_in_table(database, sender) == 1]
+    assert len(joined) == 64 + 100 // 16
+    for sender in range(100):
+        tokens.add(used(5000 + sender, sender))
+    write(database, tokens)
+    assert all(pages_in_table(database, sender) <= 2 for sender in range(100))
+    assert tokens.look(99, token(99), NOW) == used(99, 99)
+
+
+def test_what_was_to_be_joined_is_not_where_the_transaction_was_undone(database: Database, tokens: SentTokens) -> None:
+    for sequence in range(1, 33):
+        tokens.add(used(sequence))
+        if sequence < 32:
+            write(database, tokens)
+    tokens.look_through(NOW)
+    tokens.forget()
+    # The sender was deleted since.
+    with database.transaction():
+        database.execute("DELETE FROM token_page")
+    tokens.add(used(40))
+    with database.transaction():
+        tokens.write(NOW)
+    assert in_table(database) == [40]
+
+
 def test_a_token_is_found_where_it_begins(database: Database, tokens: SentTokens) -> None:
     """Not where two lie one behind the other."""
     first, second = b"\1" * 8 + b"\2" * 8, b"\3" * 8 + b"\1" * 8
@@ -149,19 +232,32 @@ def test_a_token_is_found_where_it_begins(database: Database, tokens: SentTokens
     assert tokens.look(ALICE, second, NOW) == used(2, token=second)
 
 
+def test_all_that_is_kept_is_read_once(database: Database, tokens: SentTokens) -> None:
+    """Of a token that was used again the last use, and the newest alone."""
+    for sequence in range(1, 2 * TOKENS_PER_SENDER):
+        tokens.add(used(sequence))
+        if sequence % 1000 == 0:
+            write(database, tokens)
+    tokens.add(used(5000, token=token(1)))
+    tokens.add(used(5001, BOB))
+    write(database, tokens)
+    assert token(1) in [one.token for one in read_all(database)]
+    found = [(one.sender, one.sequence) for one in read_all(database)]
+    assert found == [(ALICE, number) for number in [*range(1025, 2048), 5000]] + [(BOB, 5001)]
+
+
 def test_expired_pages_go_a_bounded_number_at_a_time(database: Database, tokens: SentTokens) -> None:
     """64, and as many more as were written: so it never falls behind."""
     for sequence in range(1, 101):
-        tokens.add(used(sequence, BOB))
-        write(database, tokens)
+        tokens.add(used(sequence, 1000 + sequence))
+    write(database, tokens)
     later = NOW + TOKEN_LIFE_MS + 1
     tokens.add(used(200, ALICE, later))
     write(database, tokens, later)
-    assert in_table(database, BOB) == list(range(66, 101))
+    assert [one.sequence for one in read_all(database)] == [200, *range(66, 101)]
     tokens.add(used(201, ALICE, later))
     write(database, tokens, later)
-    assert in_table(database, BOB) == []
-    assert in_table(database) == [200, 201]
+    assert [one.sequence for one in read_all(database)] == [200, 201]
 
 
 def test_nothing_new_clears_nothing(database: Database, tokens: SentTokens) -> None:

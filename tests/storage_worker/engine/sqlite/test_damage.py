@@ -302,6 +302,39 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
     assert "mail.db is damaged" in caplog.text or "is altered" in caplog.text
 
 
+def test_tokens_that_are_damaged_are_not_joined_and_hold_nothing_up(tmp_path: Path) -> None:
+    worker = SqliteWorker(tmp_path)
+    gateway = Gateway(worker)
+    alice, bob = gateway.register("alice", "bob")
+
+    def sent(*numbers: int) -> MessagesStored:
+        frames = [pack_frame_once(alice, n.to_bytes(16, "big"), bob, 3, b"x") for n in numbers]
+        [outcome] = gateway.ask(StoreMessagesOnce(True, b"".join(frames)))
+        assert isinstance(outcome, MessagesStored)
+        return outcome
+
+    sent(0)
+    worker.flush()
+    sent(*range(1, 800))
+    worker.flush()
+    # The uses of the large page are in pages of their own.
+    overflow = "SELECT pageno FROM dbstat WHERE name = 'token_page' AND pagetype = 'overflow'"
+    pages = [page for (page,) in worker.database.execute(overflow)]
+    assert len(pages) > 1
+    worker.close()
+    flip_pages(tmp_path / "mail.db", pages[-1:])
+    worker = SqliteWorker(tmp_path, seed=10**6)
+    gateway = Gateway(worker, incarnation=b"i" * 16)
+    for number in range(900, 940):
+        assert sent(number).refused == []
+        worker.flush()
+    [refused] = sent(500).refused
+    assert refused.reason == RefusalReason.DAMAGED
+    assert sent(900).repeated
+    assert worker.database.row("SELECT count(*), sum(tokens) FROM token_page") == (42, 840)
+    worker.close()
+
+
 def test_pages_of_mail_beside_a_damaged_one_are_saved(
     worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
