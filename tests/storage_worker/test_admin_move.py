@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.storage_protocol.message_format import pack_frame_once
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
@@ -18,9 +19,12 @@ from common.storage_protocol.operations import (
     Fetch,
     Fetched,
     MarkAuthenticated,
+    MessagesStored,
+    RepeatedFrame,
     SetBlock,
     Stored,
     StoreMessage,
+    StoreMessagesOnce,
 )
 from storage_worker import admin
 from storage_worker.engine.errors import StoreFull, StoreSuperseded, StoreUnusable
@@ -220,6 +224,33 @@ class Breaking:
     def finish(self, facts: moving.StoreFacts) -> None:
         self._step()
         self._target.finish(facts)
+
+
+def test_a_token_that_was_used_again_moves_with_its_last_use(stores: dict[str, Store]) -> None:
+    """The engine sqlite has it twice, where PostgreSQL can't."""
+    worker = stores["sqlite"].open()
+    assert isinstance(worker, SqliteWorker)
+    gateway = Gateway(worker)
+    [alice] = gateway.register("alice")
+
+    def sent(*numbers: int) -> MessagesStored:
+        frames = [pack_frame_once(alice, number.to_bytes(16, "big"), alice, 3, b"x") for number in numbers]
+        [outcome] = gateway.ask(StoreMessagesOnce(True, b"".join(frames)))
+        assert isinstance(outcome, MessagesStored)
+        assert outcome.refused == []
+        return outcome
+
+    first = sent(*range(1000)).first
+    worker.flush()
+    sent(*range(1000, 1600))
+    again = sent(0)
+    assert again.repeated == [], "there are 1,599 newer ones"
+    worker.close()
+    assert admin.main(["move", stores["sqlite"].place, stores["postgres"].place]) == 0
+    gateway.worker = moved = stores["postgres"].open()
+    assert sent(0, 577).repeated == [RepeatedFrame(0, again.first), RepeatedFrame(1, first + 577)]
+    assert sent(576).repeated == []
+    moved.close()
 
 
 def test_one_to_postgresql_that_breaks_off_leaves_nothing(
