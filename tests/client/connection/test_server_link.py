@@ -386,7 +386,8 @@ class TestLookingUp:
 
 
 def test_of_several_gateways_the_first_that_is_there_is_used(server: FakeGateway) -> None:
-    places = (("127.0.0.1", free_port()), ("no-such-host.invalid", 1), (server.address.host, server.address.port))
+    dead = free_port()
+    places = (("127.0.0.1", dead), ("no-such-host.invalid", 1), (server.address.host, server.address.port))
     (host, port), *others = places
     link = ServerLink(ServerAddress(host, port, others=tuple(others)))
     link.connect()
