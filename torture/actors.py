@@ -95,6 +95,8 @@ def send_messages(orders: Orders) -> None:
                         if waiting:
                             answer = caller.event()
                             if isinstance(answer, ErrorResponse):
+                                # What was sent behind it may be accepted before it now.
+                                journal.write([f"R {waiting[0]}"])
                                 raise Refused(answer)
                             assert isinstance(answer, StoredResponse), answer
                             journal.write([f"K {waiting.pop(0)}"])
@@ -146,6 +148,11 @@ def acknowledged_in(journal: Path) -> list[DrillMessage]:
     return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("K ")]
 
 
+def refused_in(journal: Path) -> list[DrillMessage]:
+    """Return what a sender was told was not done."""
+    return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("R ")]
+
+
 def count_acknowledged(journal: Path) -> int:
     """How many these are, for whoever asks often: a long drill's journals have a great many."""
     return count_lines(journal, "K ")
@@ -163,7 +170,8 @@ def judge_journals(senders: Sequence[Path], receivers: Mapping[str, Path], *, dr
     got = {name: received_in(journal) for name, journal in receivers.items()}
     acknowledged = [message for journal in senders for message in acknowledged_in(journal)]
     attempted = [message for journal in senders for message in attempted_in(journal)]
-    return judge(attempted, acknowledged, got, drained=drained)
+    refused = {message for journal in senders for message in refused_in(journal)}
+    return judge(attempted, acknowledged, got, refused=refused, drained=drained)
 
 
 class Actor:

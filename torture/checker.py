@@ -13,13 +13,13 @@ Exposure: none.
     duplicated    received again: one for each time beyond the first
     unexpected    received though nobody attempted to send it, or by somebody who is not its recipient
     out of order  received, for the first time, after a later message of the same sender to the same
-    recipient
+    recipient, and never refused: what was refused is accepted in the place of its repetition
 
 What was attempted and not acknowledged may have been received, once, or not at all: both are right.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from torture.drill_messages import DrillMessage
@@ -61,10 +61,12 @@ def judge(
     acknowledged: Iterable[DrillMessage],
     received: Mapping[str, Sequence[DrillMessage]],
     *,
+    refused: Collection[DrillMessage] = frozenset(),
     drained: bool = True,
 ) -> Verdict:
     """Compare. `received`: for each recipient what it got, in the order in which it got it.
-    `drained`: whether each recipient had all the time that it wanted.
+    `refused`: what was, at least once. `drained`: whether each recipient had all the time that it
+    wanted.
     """
     tried, confirmed = Counter(attempted), Counter(acknowledged)
     not_tried = [message for message in confirmed if message not in tried]
@@ -82,7 +84,7 @@ def judge(
             if got[message] > 1:
                 continue
             pair = message.sender, recipient
-            if message.number < latest[pair]:
+            if message.number < latest[pair] and message not in refused:
                 out_of_order.append(message)
             latest[pair] = max(latest[pair], message.number)
     # A message that was acknowledged twice must be there twice: each acknowledgement is a promise.

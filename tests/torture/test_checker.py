@@ -71,6 +71,13 @@ def test_the_order_counts_for_each_sender_alone_and_gaps_are_no_disorder() -> No
     assert judge(ALL, [], {"bob": [THREE, OTHER]}).out_of_order == []
 
 
+def test_what_was_refused_has_lost_its_place_and_nothing_else_has() -> None:
+    late = {"bob": [THREE, OTHER, ONE, TWO], "dave": [ELSEWHERE]}
+    verdict = judge(ALL, ALL, late, refused={ONE})
+    assert verdict.out_of_order == [TWO]
+    assert judge(ALL, ALL, {"bob": [THREE, OTHER, TWO], "dave": [ELSEWHERE]}, refused={ONE}).lost == [ONE]
+
+
 def test_a_repeat_of_an_earlier_message_is_a_duplicate_and_no_disorder() -> None:
     verdict = judge(ALL, ALL, {"bob": [ONE, OTHER, TWO, THREE, ONE], "dave": [ELSEWHERE]})
     assert (verdict.duplicated, verdict.out_of_order) == ([ONE], [])
