@@ -43,7 +43,7 @@ _SETTINGS: Final = {
     "wal_level": "replica",
     "hot_standby": "on",
     # A server that is rewound gets all log that the other one keeps.
-    "wal_keep_size": "128MB",
+    "wal_keep_size": "32MB",
     "max_wal_size": "256MB",
     "min_wal_size": "8MB",
     "wal_recycle": "off",
@@ -57,6 +57,9 @@ _SETTINGS: Final = {
     # Mail that was fetched leaves rows behind, which each new standby would get too.
     "autovacuum_naptime": "5s",
 }
+_NO_LOG: Final = "has already been removed"
+"""What a server says that follows another one, and lacks log which that one does not keep any more.
+"""
 _HASTY: Final = {"fsync": "off"}
 """pg_rewind needs full_page_writes."""
 _STATE: Final = (
@@ -127,6 +130,8 @@ class Node:
         self._identity = {} if prefix else identity()
         self._settings = _SETTINGS if durable else {**_SETTINGS, **_HASTY}
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
+        """Bytes of the log before the last start."""
         self.name = name
         self.folder = folder
         self.address = address
@@ -187,6 +192,7 @@ class Node:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
+            self._said_before = log.tell()
             self._process = subprocess.Popen(
                 [*self._prefix, self._programs / "postgres", "-D", "data"],
                 cwd=self.folder,
@@ -208,16 +214,23 @@ class Node:
         return self._process is not None and self._process.poll() is None
 
     def answers(self) -> bool:
-        """Whether it takes connections. Raises `PostgresFailed` where it has ended."""
+        """Whether it takes connections. Raises `PostgresFailed` where it never will: it has ended,
+        or can't follow the other one.
+        """
         if not self.running:
             raise PostgresFailed(f"PostgreSQL {self.name} has ended")
+        if _NO_LOG in self._said()[self._said_before :].decode(errors="replace"):
+            raise PostgresFailed(f"PostgreSQL {self.name} can't follow")
         words = ["-q", "-h", str(self.folder), "-p", str(self.address.port), "-U", "postgres"]
         return not subprocess.run([self._programs / "pg_isready", *words], check=False).returncode
 
     def last_words(self) -> str:
         """The end of its log."""
+        return self._said().decode(errors="replace").strip()[-800:] or "nothing said"
+
+    def _said(self) -> bytes:
         path = self.folder / "log"
-        return path.read_text(errors="replace").strip()[-800:] if path.exists() else "nothing said"
+        return path.read_bytes() if path.exists() else b""
 
     def reload(self) -> None:
         """Take up changed settings."""
@@ -325,7 +338,7 @@ class Pair:
         ]
         self.primary, self.standby = self.nodes
         self.copied: list[str] = []
-        """Why a server could not be rewound, and was copied anew: once for each time."""
+        """Why a server could not be rewound and follow, and was copied anew: once for each time."""
 
     def url(self, user: str = "postgres") -> str:
         """How a storage worker reaches whichever is the primary."""
@@ -358,11 +371,13 @@ class Pair:
         try:
             # It may have been killed: a start in single-user mode recovers it first.
             node.run("pg_rewind", "--target-pgdata=data", f"--source-server={self._source()}", "--no-sync")
+            self._attach()
         except PostgresFailed as error:
             self.copied.append(str(error))
+            node.kill()
             shutil.rmtree(node.data)
             self._copy(node)
-        self._attach()
+            self._attach()
 
     def _source(self) -> str:
         host, port = self.primary.address
@@ -380,7 +395,7 @@ class Pair:
         self.standby.configure(primary_conninfo=connection, synchronous_standby_names="")
         self.standby.become_standby()
         self.standby.start()
-        wait_for(lambda: self.state() == "async", "the standby to stream")
+        wait_for(lambda: self.standby.answers() and self.state() == "async", "the standby to stream")
         self.primary.configure(synchronous_standby_names=self.standby.name)
         self.primary.reload()
         wait_for(lambda: self.state() == "sync", "commits to wait for the standby")

@@ -113,7 +113,7 @@ def run(place: Place) -> Row:
             note = (
                 f"{rounds} takeovers, seconds from the promotion to the first answer: median "
                 f"{percentile(took, 50):.2f}, p99 {percentile(took, 99):.2f}, most {max(took):.2f}; a death was "
-                f"noticed within {_UNNOTICED:g} s"
+                f"noticed within {_UNNOTICED:g} s; {len(site.pair.copied)} times the old primary was copied anew"
             )
             return cast.row(NAME, rounds, note)
         finally:
