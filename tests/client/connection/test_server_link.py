@@ -394,7 +394,7 @@ def test_of_several_gateways_the_first_that_is_there_is_used(server: FakeGateway
     assert link.is_open()
     link.close()
     link = ServerLink(ServerAddress(host, port, others=tuple(others[:1])))
-    with pytest.raises(ServerUnreachable, match=f"no server at 127.0.0.1:{dead},no-such-host.invalid:1"):
+    with pytest.raises(ServerUnreachable, match=f"no server at 127.0.0.1:{port},no-such-host.invalid:1"):
         link.connect()
 
 
