@@ -5,6 +5,7 @@ person does.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
 import time
@@ -74,6 +75,10 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # The library gives up on a killed program that is not gone after a tenth of a second.
+        if self._child.isalive():
+            self._child.kill(signal.SIGKILL)
+            wait_until(lambda: not self._child.isalive(), "the end of a killed program")
         self._child.close(force=True)
 
     def types(self, text: str, end: str = ENTER) -> Self:
