@@ -407,7 +407,13 @@ class Inbox:
         if isinstance(payload, payloads.File):
             if look and row.saved_path is not None:
                 return SavedFile(paths.from_kept(row.saved_path), payload.caption)
-            return self._sealed_file(row, payload)
+            try:
+                return self._sealed_file(row, payload)
+            except CipherError:
+                if not look:
+                    # Its envelope is opened, and the key of that used up: only another one helps.
+                    self._store.inbox.was_damaged(row.number)
+                raise
         if self._opening.stream(row).size:
             raise CipherError("something is behind it that does not belong to it")
         match payload:

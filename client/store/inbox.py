@@ -165,8 +165,8 @@ class InboxTable:
         that of the server that sent them. If another process of this home has met a later one
         meanwhile, their numbers do not apply to it.
 
-        A token that its sender used before is the same message. One that came by 604 before,
-        without its token, is marked as possibly repeated.
+        A token that its sender used before is the same message, but see `_is_known`. One that came
+        by 604 before, without its token, is marked as possibly repeated.
         """
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
             pull = int(self._database.value("SELECT max(number) FROM pull") or 0)
@@ -183,14 +183,22 @@ class InboxTable:
 
     def _is_known(self, message: NewMessage) -> bool:
         """Whether it came before: under the same token, or, sealed under suite 1, with the same
-        bytes, which nobody seals twice.
+        bytes, which nobody seals twice. Of this suite other bytes under a known token are another
+        message: the token is the server's word, and what came first may have been altered.
         """
-        known = self._database.rows("SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token)
-        if not known and message.kind == MessageKind.SEALED:
-            known = self._database.rows(
+        if message.kind != MessageKind.SEALED:
+            return self._is_taken(message)
+        return bool(
+            self._database.rows(
                 "SELECT 1 FROM inbox WHERE kind = 5 AND sender = ? AND digest = ?", message.sender, message.digest
             )
-        return bool(known)
+        )
+
+    def _is_taken(self, message: NewMessage) -> bool:
+        """Whether a message of this sender is here under the same token."""
+        return bool(
+            self._database.rows("SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token)
+        )
 
     def _is_unwanted(self, message: NewMessage) -> bool:
         """Whether a message is from a blocked sender, and dropped unread. Only within a
@@ -313,6 +321,12 @@ class InboxTable:
         )
         return row._replace(mark=mark)
 
+    def was_damaged(self, number: int) -> None:
+        """Note that the file behind a message of suite 1 is damaged: its sender is to be asked to
+        send it again, and it is no repeat then.
+        """
+        self._database.run("UPDATE inbox SET payload_id = NULL, ask = token IS NOT NULL WHERE number = ?", number)
+
     def to_ask(self) -> dict[ClientId, list[bytes]]:
         """Return the tokens of messages that could not be opened, by sender: whom nobody has asked
         to send them again yet.
@@ -415,7 +429,8 @@ class InboxTable:
             message.spool,
             message.digest,
             message.server_number,
-            message.token,
+            # Each token of a sender is here once.
+            None if self._is_taken(message) else message.token,
             pull,
             now,
             message.accepted_at,

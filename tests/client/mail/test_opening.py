@@ -95,6 +95,47 @@ def test_altered_cut_and_misattributed_messages_are_shown_as_refused(
     assert set(texts) <= {"to be altered", "and the last"}
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_was_cut_on_its_way_does_not_stand_in_the_way_of_the_whole(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom, *, waits: bool
+) -> None:
+    """Under the same token, in the same answer or a later one."""
+    alice.send("bob", "whole")
+    box = mailroom.boxes[mailroom.id_of("bob")]
+    (message,) = box
+    box[:] = [message._replace(content=message.content[:50])]
+    shown = [] if waits else receive(bob)
+    for number in (10, 11):
+        box.append(message._replace(number=number))
+    cut, whole = shown + receive(bob)
+    assert isinstance(cut, Unreadable)
+    assert whole == Text("whole")
+    assert receive(bob) == []
+    # A symmetric key, made up under the token of what comes next, neither.
+    mailroom.next_number = 20
+    mailroom.put(message.sender, mailroom.id_of("bob"), 2, bytes(128), b"t" * 16)
+    alice.send("bob", "behind it")
+    alter_last(mailroom, "bob", lambda one: one._replace(token=b"t" * 16))
+    forged, real = receive(bob)
+    assert isinstance(forged, Unreadable)
+    assert real == Text("behind it")
+
+
+def test_a_file_that_was_altered_behind_its_envelope_is_asked_for_and_comes(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom, tmp_path: Path
+) -> None:
+    (tmp_path / "plan.txt").write_text("the plan")
+    alice.send("bob", tmp_path / "plan.txt")
+    alter_last(mailroom, "bob", lambda one: one._replace(content=one.content[:-9] + b"x" + one.content[-8:]))
+    (shown,) = receive(bob)
+    assert isinstance(shown, Unreadable)
+    assert receive(alice) == [Renewed(1, 1)]
+    (file,) = receive(bob)
+    assert isinstance(file, SavedFile)
+    assert file.path.read_text() == "the plan"
+    assert receive(alice) == []
+
+
 def test_gaps_and_late_messages_are_marked(alice: Messenger, bob: Messenger, mailroom: SuiteMailroom) -> None:
     alice.send("bob", "1")
     assert receive(bob) == [Text("1")]
