@@ -7,6 +7,7 @@ tests/client/test_interrupts.py.
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -17,7 +18,9 @@ import pytest
 from client.messenger import Messenger
 from common.client_protocol.requests import RequestCode
 from common.client_protocol.responses import ResponseCode
+from common.client_protocol.versions import Feature
 from common.server_address import ServerAddress
+from common.values import MessageKind
 from tests.stories.lying_server import Middleman
 from tests.stories.runner import messageu, receives
 from tests.stories.terminals import CTRL_C, Terminal
@@ -144,14 +147,37 @@ def test_at_a_passphrase(server: Server, tmp_path: Path) -> None:
     assert messageu(tmp_path, port, "alice", ["history", *given]).returncode == 0
 
 
-def test_while_the_server_is_silent(server: Server, way: Middleman, tmp_path: Path) -> None:
-    def silent(answer: ResponseCode, request: RequestCode, user: str, *words: str) -> Terminal:
-        way.heard.clear()
-        way.withholds = {answer}
-        terminal = interrupted(tmp_path / user, way.port, *words, when=lambda: request in way.heard)
-        way.withholds = set()
-        return terminal
+def waiting_in_vain(
+    way: Middleman, tmp_path: Path, answer: ResponseCode, request: RequestCode, user: str, *words: str
+) -> Terminal:
+    """A command that gets Ctrl-C while it waits for an answer that is withheld."""
+    way.heard.clear()
+    way.withholds = {answer}
+    terminal = interrupted(tmp_path / user, way.port, *words, when=lambda: request in way.heard)
+    way.withholds = set()
+    return terminal
 
+
+def test_while_the_server_is_silent_and_has_the_modern_suite(way: Middleman, tmp_path: Path) -> None:
+    way.hides = Feature(0)
+    silent = functools.partial(waiting_in_vain, way, tmp_path)
+    # Before it is known under which suite, nothing is kept.
+    claim = (ResponseCode.KEY_CLAIMED, RequestCode.CLAIM_KEY, "alice", "send", "bob")
+    assert "kept" not in str(silent(*claim, "zero"))
+    send = (ResponseCode.STORED, RequestCode.SEND_ONCE, "alice", "send", "bob")
+    silent(*send, "one").until("The message is kept; it is sent, once")
+    assert messageu(tmp_path, way.port, "alice", ["recv"]).returncode == 0
+    history = messageu(tmp_path, way.port, "alice", ["history", "--json"]).stdout
+    assert (history.count('"state": "stored"'), history.count('"suite": 1')) == (1, 1)
+    # The server had it all the time, and keeps what was not fetched.
+    silent(ResponseCode.FETCHED, RequestCode.FETCH, "bob", "recv")
+    (one,) = messageu(tmp_path, way.port, "bob", ["recv"]).stdout.splitlines()
+    assert one.endswith(" alice: one")
+    assert {message.kind for message in way.overheard} == {MessageKind.SEALED}
+
+
+def test_while_the_server_is_silent(server: Server, way: Middleman, tmp_path: Path) -> None:
+    silent = functools.partial(waiting_in_vain, way, tmp_path)
     # The server has registered carol; the same command gets to know it.
     silent(ResponseCode.REGISTERED, RequestCode.REGISTER, "carol", "register", "carol")
     carol = tmp_path / "carol"
