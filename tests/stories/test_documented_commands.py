@@ -323,6 +323,7 @@ NOT_RUN: Final = {
     "scripts/bench": MINUTES,
     "scripts/torture --only floods": MINUTES,
     "scripts/torture --only middleman": MINUTES,
+    "scripts/torture --only stolen-home": MINUTES,
     "scripts/bench --tls --rival none --only 50x32 --only 50x1 --only idle": MINUTES,
     "scripts/bench --all": MINUTES,
     "scripts/bench --store postgresql --only 50x32 --only drain": MINUTES,
