@@ -206,14 +206,18 @@ class Database:
             with self.transaction():
                 self._run(schema.TALLY).fetchall()
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
-        if self.find("SELECT 1 FROM deleted_user LIMIT 1") is not None:
-            self.overwrite_deleted(always=True)
+        self._look_for_deleted()
         # What a crash left in the log is made safe before anything of it is answered: a failed sync
         # may have left bytes that can be read and are not on disk.
         self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self.wal_pages = 0
         if is_new and vfs is None:
             sync_folder(path.parent)
+
+    def _look_for_deleted(self) -> None:
+        """Where a user was deleted, whatever is deleted from then on is overwritten."""
+        if self.find("SELECT 1 FROM deleted_user LIMIT 1") is not None:
+            self.overwrite_deleted(always=True)
 
     def _upgrade(self, version: int, *, checked: bool) -> None:
         """Upgrade a store of an earlier version. Raises SQLite's errors; the store is then
@@ -235,6 +239,8 @@ class Database:
                 users: list[Row] = self._run("SELECT row, name FROM user").fetchall()
                 for row, name in users:
                     self.add_looks(row, name, looks(name))
+        if version >= 7:
+            self._look_for_deleted()
         with self.transaction():
             if version < 7:
                 self._run(schema.UPGRADE_FROM_6).fetchall()

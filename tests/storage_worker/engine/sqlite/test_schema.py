@@ -242,3 +242,19 @@ def test_tokens_of_version_12_are_brought_over_a_page_for_each_sender(path: Path
         assert pages == [(204, 1, 67, 10**12), (202, 2, 66, 10**12), (203, 3, 67, 10**12)]
         assert database.problems() == []
         database.close()
+
+
+def test_where_users_were_deleted_tokens_of_version_12_leave_nothing_behind(path: Path) -> None:
+    """They lie in pages of the file that are free afterwards."""
+    digest = b"what was sent under the token 12"
+    database = Database(path)
+    list(database.execute(f"{TO_VERSION_12} PRAGMA user_version = 12"))
+    database.execute("INSERT INTO deleted_user (row, name, id_digest) VALUES (9, NULL, x'01')")
+    rows = [(sequence, 1, sequence.to_bytes(16, "big"), 2, 3, digest, 10**12) for sequence in range(1, 1025)]
+    database.execute_many("INSERT INTO sent_token VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    database.close()
+    database = Database(path)
+    database.execute("DELETE FROM token_page")
+    assert database.row("PRAGMA freelist_count")[0] > 0
+    database.close()
+    assert digest not in path.read_bytes()
