@@ -101,19 +101,18 @@ def test_what_was_cut_on_its_way_does_not_stand_in_the_way_of_the_whole(
 ) -> None:
     """Under the same token, in the same answer or a later one."""
     alice.send("bob", "whole")
-    box = mailroom.boxes[mailroom.id_of("bob")]
-    (message,) = box
-    box[:] = [message._replace(content=message.content[:50])]
+    bobs = mailroom.id_of("bob")
+    (message,) = mailroom.boxes[bobs]
+    mailroom.boxes[bobs] = [message._replace(content=message.content[:50])]
     shown = [] if waits else receive(bob)
-    for number in (10, 11):
-        box.append(message._replace(number=number))
+    mailroom.next_number = 20
+    mailroom.boxes[bobs] += [message._replace(number=number) for number in (10, 11)]
     cut, whole = shown + receive(bob)
     assert isinstance(cut, Unreadable)
     assert whole == Text("whole")
     assert receive(bob) == []
     # A symmetric key, made up under the token of what comes next, neither.
-    mailroom.next_number = 20
-    mailroom.put(message.sender, mailroom.id_of("bob"), 2, bytes(128), b"t" * 16)
+    mailroom.put(message.sender, bobs, 2, bytes(128), b"t" * 16)
     alice.send("bob", "behind it")
     alter_last(mailroom, "bob", lambda one: one._replace(token=b"t" * 16))
     forged, real = receive(bob)
