@@ -138,8 +138,8 @@ def test_a_muted_sender_is_quiet(server: Server, tmp_path: Path) -> None:
             watch.kill()
     assert (announced["name"], announced["text"]) == ("carol", "loud")
     history = done(server, tmp_path, "alice", "history")[0]
-    assert "bob: quiet" in history
-    assert "carol: loud" in history
+    assert "bob [suite 1]: quiet" in history
+    assert "carol [suite 1]: loud" in history
     done(server, tmp_path, "alice", "unmute", "bob")
     done(server, tmp_path, "bob", "send", "alice", "heard again")
     assert received(server, tmp_path, "alice")[-1] == "bob: heard again"

@@ -62,7 +62,7 @@ def test_two_people_move(server: Server, new: Server, tmp_path: Path, capsys: py
 
     assert "bob [verified]: waits at the old server" in done(tmp_path, "alice", "recv")
     assert [path.read_bytes() for path in (tmp_path / "in").iterdir()] == [large.read_bytes()]
-    assert "to bob [verified]: before" in done(tmp_path, "alice", "history")
+    assert "to bob [verified, suite 1]: before" in done(tmp_path, "alice", "history")
     assert run(tmp_path, "alice", "send", "bob", "not yet").returncode == 7
 
     # Bob comes after her, leaves nothing behind, and is known.

@@ -121,7 +121,7 @@ def test_all_at_the_same_time(server: Server, tmp_path: Path) -> None:
     came = "".join(one.stdout for one in (*received, *at_once(("bob", ["recv"]))))
     assert [came.count(f": {text}\n") for text in texts] == [1] * 4
     assert "can't be decrypted" not in came
-    assert at_once(("alice", ["history"]))[0].stdout.count("to bob: text") == 4
+    assert at_once(("alice", ["history"]))[0].stdout.count("to bob [suite 1]: text") == 4
     assert at_once(("alice", ["recv"]))[0].stdout.endswith(" bob: and back\n")
 
 
