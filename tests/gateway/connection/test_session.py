@@ -39,7 +39,7 @@ from common.storage_protocol.operations import (
     UserEntry,
     UsersPage,
 )
-from common.values import ClientId, PublicKey, Username
+from common.values import ClientId, PublicKey, RefusalReason, Token, Username
 from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate
@@ -105,6 +105,45 @@ def test_pipelined_requests_are_answered_in_order_and_travel_in_one_batch(gate: 
     codes = [peer.response()[0] for _ in range(7)]
     assert codes == [2103, 9000, 2103, 2104, 2103, 2103, 2102]
     assert [len(batch.operations) for batch in gate.storage.batches] == [1, 1, 1, 2]
+
+
+def test_sends_with_tokens_and_without_are_answered_each_in_its_place(gate: Gate) -> None:
+    """Of two connections whose sends travel in the same runs; some were sent before, some are
+    refused.
+    """
+    numbers = iter(range(1, 1000))
+
+    def decide(operation: Operation) -> Outcome:
+        if not isinstance(operation, StoreMessage):
+            return default_decision(operation)
+        return Refused(RefusalReason.MAILBOX_FULL) if operation.content == b"no" else Stored(next(numbers))
+
+    gate.storage.decide = decide
+    known = Token(b"k" * 16)
+    gate.storage.known = {known: 777}
+
+    def once(content: bytes = b"hello", token: Token | None = None) -> bytes:
+        return encode(SendRequest(ALICE, BOB, 3, content, token or Token(b"n" * 16)))
+
+    data = [
+        send(), once(), once(token=known), once(b"no"), once(), send(b"no"), send(), send(), once(b"no"),
+        once(token=known), once(), send(),
+    ]  # fmt: skip
+    peers = [gate.peer(), gate.peer()]
+    for peer in peers:
+        peer.send(b"".join(data))
+    accepted: list[int] = []
+    for peer in peers:
+        answers = [peer.response() for _ in data]
+        assert [code for code, _ in answers] == [
+            2103, 2103, 2103, 9000, 2103, 9000, 2103, 2103, 9000, 2103, 2103, 2103,
+        ]  # fmt: skip
+        sequences = [struct.unpack("<16sI", payload)[1] for code, payload in answers if code == 2103]
+        assert [sequences[2], sequences[6]] == [777, 777]
+        own = [sequence for sequence in sequences if sequence != 777]
+        assert own == sorted(own)
+        accepted += own
+    assert sorted(accepted) == list(range(1, 2 * 7 + 1))
 
 
 @pytest.mark.parametrize(

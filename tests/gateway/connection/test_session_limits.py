@@ -87,6 +87,15 @@ def test_a_run_beyond_the_limit_is_refused_in_its_place(make: Callable[..., Scen
     assert len(scene.storage.asked_for(StoreMessage)) == 3
 
 
+def test_a_run_of_both_kinds_is_refused_from_its_place_on(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(5, 1, 4))
+    sign_in(scene)
+    data = SEND * 2 + ONCE * 5 + SEND + encode(KEY_OF_BOB) + ONCE
+    assert heard(scene.say(data)) == [STORED] * 5 + [too_fast(4)] * 3 + [2102, too_fast(4)]
+    sent = scene.storage.asked_for(StoreMessage)
+    assert [one.token for one in sent if isinstance(one, StoreMessage)] == [None] * 2 + [TOKEN] * 3
+
+
 def test_one_refusal_a_turn_while_others_are_served(make: Callable[..., Scene]) -> None:
     scene = make(limit_requests=Rate(2, 1, 4))
     neighbour = scene.another(THERE)
