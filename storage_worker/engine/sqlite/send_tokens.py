@@ -48,13 +48,32 @@ class _Joined(NamedTuple):
 
 
 class _Table:
+    """The pages of the sender who was looked at last are kept: whoever repeats many tokens in a run
+    has them read once.
+    """
+
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._sender: int | None = None
+        self._pages: list[tuple[int, int, bytes]] = []
+
+    def forget(self) -> None:
+        """The table changes."""
+        self._sender = None
+        self._pages = []
+
+    def _pages_of(self, sender: int) -> list[tuple[int, int, bytes]]:
+        """The key of each, how many tokens it has, and these; the newest first."""
+        if self._sender != sender:
+            self.forget()
+            self._pages = list(self._database.execute(_PAGES, (sender,)))
+            self._sender = sender
+        return self._pages
 
     def find(self, sender: int, token: bytes) -> Found | None:
         """What it has under a sender's token, the last use of it."""
         newer = 0
-        for last, count, names in self._database.execute(_PAGES, (sender,)):
+        for last, count, names in self._pages_of(sender):
             at = names.find(token)
             while at % _TOKEN and at > 0:
                 # Across two tokens.
@@ -69,7 +88,7 @@ class _Table:
 
     def tokens_of(self, sender: int) -> Iterator[bytes]:
         """All that it has of a sender."""
-        for _last, count, names in self._database.execute(_PAGES, (sender,)):
+        for _last, count, names in self._pages_of(sender):
             for index in range(count):
                 yield names[index * _TOKEN : (index + 1) * _TOKEN]
 
@@ -78,7 +97,8 @@ class SentTokens(send_tokens.SentTokens):
     """Remembers and recognises."""
 
     def __init__(self, database: Database, users: Registry) -> None:
-        super().__init__(_Table(database), users)
+        self._kept = _Table(database)
+        super().__init__(self._kept, users)
         self._database = database
         self._joined: dict[int, _Joined] = {}
         """By sender what the next `write` joins."""
@@ -86,6 +106,7 @@ class SentTokens(send_tokens.SentTokens):
     def forget(self) -> None:
         """Return to the state of the table."""
         super().forget()
+        self._kept.forget()
         self._joined = {}
 
     def look_through(self, now_ms: int) -> None:
@@ -135,6 +156,7 @@ class SentTokens(send_tokens.SentTokens):
             pages.append(page_of(sender, uses))
         if not pages:
             return
+        self._kept.forget()
         pages.sort()
         self._database.execute_many("DELETE FROM token_page WHERE last = ?", gone)
         self._database.execute_many(ADD_PAGE, pages)

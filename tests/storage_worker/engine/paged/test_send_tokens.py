@@ -335,6 +335,20 @@ def test_whoever_sends_once_has_one_token_looked_up(database: Database, tokens: 
     assert all("names" in sql for sql in statements)
 
 
+def test_whoever_repeats_many_has_all_that_there_is_read_once(database: Database, tokens: SentTokens) -> None:
+    for sequence in range(1, 31):
+        tokens.add(used(sequence))
+        write(database, tokens)
+    statements = watched(database)
+    for _ in range(3):
+        for sequence in range(1, 31):
+            assert tokens.find(ALICE, token(sequence), NOW) == used(sequence)
+    assert sum("names" in sql for sql in statements) == 1
+    tokens.add(used(40))
+    write(database, tokens)
+    assert tokens.find(ALICE, token(40), NOW) == used(40)
+
+
 @pytest.mark.parametrize("kept", [1, TOKENS_PER_SENDER, 5 * TOKENS_PER_SENDER])
 def test_marks_have_the_newest_and_do_not_fill_up(database: Database, tokens: SentTokens, kept: int) -> None:
     marks = Marks()
