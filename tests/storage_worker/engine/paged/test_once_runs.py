@@ -99,13 +99,13 @@ LIMITS = Limits(mailbox_messages=100_000)
 Open = Callable[[int, int], SqliteWorker | PostgresWorker]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=[("sqlite", 2), ("sqlite", 100), ("postgres", 100)])
 def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """A worker of the same store, with a seed, at a time."""
-    engine: str = request.param
+    """A worker of the same store, with a seed, at a time. Of so many senders it keeps marks."""
+    engine, senders = request.param
     for module in ("paged", engine):
         monkeypatch.setattr(f"storage_worker.engine.{module}.send_tokens.TOKENS_PER_SENDER", KEPT)
-    monkeypatch.setattr("storage_worker.engine.paged.send_tokens.SENDERS_KEPT", 2)
+    monkeypatch.setattr("storage_worker.engine.paged.send_tokens.SENDERS_KEPT", senders)
     if engine == "sqlite":
         return lambda seed, now_ms: SqliteWorker(tmp_path, limits=LIMITS, seed=seed, now_ms=now_ms)
     server: PostgresServer = request.getfixturevalue("postgres")
