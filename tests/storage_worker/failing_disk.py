@@ -54,6 +54,7 @@ class Life:
             )  # fmt: skip
             worker.database.checkpoint_bytes = 60 * 4096
             worker.engine.log.synced_bytes = 0
+            worker.engine.log.most_in_step = 1
             keeper = Maintenance(worker.database, file, CheckpointAtOnce(worker.database))
             self.workload.begin(worker)
             for _ in range(STEPS):

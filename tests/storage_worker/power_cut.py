@@ -352,6 +352,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
         worker = opened()
         worker.database.checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
         worker.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+        worker.engine.log.most_in_step = chance.choice([1, 1, 10, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5
         keeper = Maintenance(worker.database, file, CheckpointAtOnce(worker.database))
@@ -365,6 +366,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
                 worker.close()
                 worker = opened()
                 worker.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+                worker.engine.log.most_in_step = chance.choice([1, 1, 10, 10**9])
                 keeper = Maintenance(worker.database, file, CheckpointAtOnce(worker.database))
                 workload.resume(worker)
     except PowerCut:

@@ -53,7 +53,10 @@ if TYPE_CHECKING:
 
 KEY = bytes(range(160))
 OPEN = AccountSettings()
-TO_VERSION_12 = """
+TO_VERSION_13 = "DROP TABLE moved;"
+"""SQL: a store's tables as schema version 13 had them."""
+TO_VERSION_12 = f"""
+{TO_VERSION_13}
 DROP TABLE token_page;
 CREATE TABLE sent_token (
     sequence INTEGER PRIMARY KEY, sender INTEGER NOT NULL, token BLOB NOT NULL, recipient INTEGER NOT NULL,
@@ -62,7 +65,7 @@ CREATE TABLE sent_token (
 CREATE UNIQUE INDEX token_of_sender ON sent_token (sender, token);
 CREATE INDEX newest_of_sender ON sent_token (sender, sequence);
 """
-"""SQL: a store's tables as schema version 12 had them, but for its tokens."""
+"""The same of version 12, but for its tokens."""
 TO_VERSION_11 = f"{TO_VERSION_12} ALTER TABLE user DROP COLUMN keys; DROP TABLE published_key;"
 """The same of version 11."""
 TO_VERSION_10 = f"{TO_VERSION_11} DROP TABLE running_time;"

@@ -1,7 +1,7 @@
 """Batches as a busy server has them, and a list of what was acknowledged, for tests that break
 the disk under it.
 
-Two users write to each other, 604 and 643 take turns on their mailboxes; one of them publishes
+Four users write to each other, 604 and 643 take turns on their mailboxes; one of them publishes
 one-time keys, and the other one claims them. The list believes answers alone: what was answered
 must be true, what was not is unknown until it is resent.
 """
@@ -92,7 +92,7 @@ class Workload:
         self.leased.clear()
         while not self.users:
             # Refused where the disk was full at this moment.
-            self.ask(*[Register(name, KEY, greeted=True) for name in ("alice", "bob")])
+            self.ask(*[Register(name, KEY, greeted=True) for name in ("alice", "bob", "carol", "dave")])
 
     def step(self) -> None:
         """One batch. What breaks the disk passes through; the batch is `pending` then."""
@@ -164,7 +164,7 @@ class Workload:
     def _upload(self) -> list[Operation]:
         self._uploads += 1
         content = self._content(self._chance.choice([10, 70_000]))
-        sender, recipient = self.users
+        sender, recipient, *_ = self.users
         return [
             BeginUpload(self._uploads, sender, True, recipient, 3, len(content)),
             Chunk(self._uploads, content[:30_000]),
@@ -174,7 +174,7 @@ class Workload:
 
     def _keys(self) -> list[Operation]:
         """Some are published or claimed, and never so many kept that the oldest would go."""
-        owner, other = self.users
+        owner, other, *_ = self.users
         claims: list[Operation] = [ClaimKey(other, True, owner, True)] * self._chance.randrange(4)
         if len(self.published) - len(self.claimed) > 50:
             return claims

@@ -88,6 +88,11 @@ class BlockLists:
         self._taken.clear()
         self._remembered.clear()
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the table has it all."""
+        return not self._changed
+
     def take(self) -> ChangedBlocks:
         """What the table does not have."""
         self._taken = dict(self._changed)

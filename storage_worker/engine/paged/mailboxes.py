@@ -22,7 +22,8 @@ class Mailbox:
     messages are no more, in order, apart. `counts`: whose the messages are, where the rules asked.
 
     While a transaction beside the turns takes all that in, `taken_to` is the highest sequence that
-    it takes, else 0, and `later` has the intervals that were removed since it began.
+    it takes, else 0, and `later` has the intervals that were removed since it began. `flushed_to`:
+    up to this sequence the database has it all, since this was taken in.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Mailbox:
         "content_bytes",
         "counts",
         "entries",
+        "flushed_to",
         "later",
         "messages",
         "removed",
@@ -49,6 +51,7 @@ class Mailbox:
         self.removed: list[tuple[int, int]] = []
         self.taken_to = 0
         self.later: list[tuple[int, int]] = []
+        self.flushed_to = 0
 
     @property
     def is_counted(self) -> bool:
@@ -93,6 +96,7 @@ class Mailbox:
         del self.sequences[:taken]
         del self.entries[:taken]
         later = self.later
+        self.flushed_to = self.taken_to
         self.give_up()
         self.removed = []
         for first, last in later:

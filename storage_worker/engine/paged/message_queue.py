@@ -103,7 +103,8 @@ class MessageQueue:
     """All mailboxes, under user rows."""
 
     def __init__(self, pages: Pages, blobs: Contents, users: Registry) -> None:
-        self._pages = pages
+        self.pages = pages
+        """Those of the database."""
         self._blobs = blobs
         self._users = users
         self.boxes: dict[int, Mailbox] = {}
@@ -128,6 +129,10 @@ class MessageQueue:
         """What it was when the database had everything."""
         self.taken_to = 0
         """What it was when `taken` was; else 0."""
+        self.moved_to = 0
+        """Of the mailboxes of users up to this row the database has all that `replay` is given; see
+        the table `moved` of the engine sqlite.
+        """
         self.accepted = 0
         """How many messages were accepted since the store was made: fewer than sequences,
         which leave some out.
@@ -140,8 +145,8 @@ class MessageQueue:
 
     def forget(self) -> None:
         """Return to the state of the database, at a start and before a replay."""
-        self.sequence, self._blob_id, self.accepted = self._pages.marks()
-        self._pages.forget()
+        self.sequence, self._blob_id, self.accepted = self.pages.marks()
+        self.pages.forget()
         self.boxes.clear()
         self.changed.clear()
         self.taken.clear()
@@ -167,9 +172,10 @@ class MessageQueue:
             case MessagesAcceptedOnce():
                 self._replay_run_once(record)
             case MessageAccepted():
-                self.accept(record)
+                self._put_again(record.recipient, record.sequence, record.entry, record.blob_id)
             case MailRemoved():
-                self.remove(record)
+                if record.recipient > self.moved_to:
+                    self.remove(record)
             case SequenceUsed():
                 self.use_up(record)
             case _:
@@ -187,21 +193,21 @@ class MessageQueue:
         """
         for box in self.changed:
             for first, last in box.removed:
-                self._pages.look_through(box.user, first, last)
+                self.pages.look_through(box.user, first, last)
 
     def write(self, now_ms: int) -> list[int]:
         """Inside a transaction: write what the database does not have. Returns the files that are
         not needed after it.
         """
         # What is flushed now may be of yesterday, and counts as of today.
-        self._pages.note_day(now_ms // DAY_MS, self.flushed)
+        self.pages.note_day(now_ms // DAY_MS, self.flushed)
         pages: list[NewPage] = []
         boxes = sorted(self.changed, key=_user_of)
-        dead = self._pages.remove_all([(box.user, first, last) for box in boxes for first, last in box.removed])
+        dead = self.pages.remove_all([(box.user, first, last) for box in boxes for first, last in box.removed])
         for box in boxes:
-            pages += make_pages(box.user, box.sequences, box.entries, box.blobs, self._pages.page_bytes)
-        self._pages.insert(pages)
-        self._pages.write_marks(self.marks())
+            pages += make_pages(box.user, box.sequences, box.entries, box.blobs, self.pages.page_bytes)
+        self.pages.insert(pages)
+        self.pages.write_marks(self.marks())
         return dead
 
     def marks(self) -> Marks:
@@ -234,7 +240,7 @@ class MessageQueue:
         caller applies. Their content is lost: the disk lost it, or an older database was restored
         without its files. What is left of a file is set aside.
         """
-        waiting = list(self._pages.in_blobs())
+        waiting = list(self.pages.in_blobs())
         for box in self.changed:
             for sequence, blob_id in box.blobs.items():
                 entry = box.entries[box.sequences.index(sequence)]
@@ -248,7 +254,7 @@ class MessageQueue:
                 state = f"is cut, and kept as {kept}" if kept else "is missing"
                 told.append(
                     f"bodies/{one.blob_id} {state}: message {one.sequence} in the mailbox of "
-                    f"{self._pages.owner(one.recipient)} is lost"
+                    f"{self.pages.owner(one.recipient)} is lost"
                 )
                 removed.append(MailRemoved(one.recipient, one.sequence, one.sequence))
         return told, removed
@@ -260,7 +266,7 @@ class MessageQueue:
         """The mailbox of a user row."""
         box = self.boxes.get(user)
         if box is None:
-            box = self.boxes[user] = Mailbox(user, *self._pages.stats(user))
+            box = self.boxes[user] = Mailbox(user, *self.pages.stats(user))
             if user in self._uploaded:
                 box.messages += self._uploaded[user].messages
                 box.content_bytes += self._uploaded[user].content_bytes
@@ -270,15 +276,15 @@ class MessageQueue:
         """What is pending in a mailbox, without unfinished uploads; caches nothing."""
         box = self.boxes.get(user)
         if box is None:
-            return self._pages.stats(user)
+            return self.pages.stats(user)
         uploads = self._uploaded.get(user, MailboxStats(0, 0))
         return MailboxStats(box.messages - uploads.messages, box.content_bytes - uploads.content_bytes)
 
     def load(self) -> tuple[int, int, int]:
         """The totals of pending mail: mailboxes, messages, and bytes of contents."""
-        mailboxes, messages, content_bytes = self._pages.load()
+        mailboxes, messages, content_bytes = self.pages.load()
         for box in self.changed | self.taken:
-            before, now = self._pages.stats(box.user), self.pending(box.user)
+            before, now = self.pages.stats(box.user), self.pending(box.user)
             mailboxes += bool(now.messages) - bool(before.messages)
             messages += now.messages - before.messages
             content_bytes += now.content_bytes - before.content_bytes
@@ -286,7 +292,7 @@ class MessageQueue:
 
     def accepted_before(self, day: int) -> int:
         """The highest sequence known to have been given before this day began."""
-        return self._pages.accepted_before(day, self.flushed)
+        return self.pages.accepted_before(day, self.flushed)
 
     def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
         """What is in pages up to a sequence, after `place`. What the database does not have yet is
@@ -295,14 +301,14 @@ class MessageQueue:
         removed: list[MailRemoved] = []
         user, behind = place
         while pages > 0:
-            found = self._pages.oldest(user, behind, sequence, pages)
+            found = self.pages.oldest(user, behind, sequence, pages)
             pages -= len(found) or 1
             if found:
                 behind = found[-1].last
                 removed.append(MailRemoved(user, found[0].first, min(behind, sequence)))
                 if pages <= 0:
                     break
-            following = self._pages.next_mailbox(user)
+            following = self.pages.next_mailbox(user)
             if following is None:
                 return OldMail(removed, None)
             user, behind = following, 0
@@ -321,7 +327,7 @@ class MessageQueue:
 
     def forget_mailbox(self, user: int) -> None:
         """The user of this row is being deleted: pages went, and nothing is in memory alone."""
-        self._pages.forget_mailbox(user)
+        self.pages.forget_mailbox(user)
         box = self.boxes.pop(user, None)
         if box is not None:
             self.changed.discard(box)
@@ -349,6 +355,15 @@ class MessageQueue:
         self.unflushed_bytes += len(entry)
         self.changed.add(box)
         self.received.add(box)
+
+    def _put_again(self, user: int, sequence: int, entry: bytes, blob_id: int) -> None:
+        """A message of the log is in its mailbox, unless the database has it there."""
+        if user > self.moved_to:
+            self._put(self.mailbox(user), sequence, entry, blob_id)
+            return
+        self._blob_id = max(self._blob_id, blob_id)
+        self.sequence = max(self.sequence, sequence)
+        self.accepted += 1
 
     def use_up(self, used: SequenceUsed) -> None:
         """A sequence was given to a message that is not stored."""
@@ -451,9 +466,7 @@ class MessageQueue:
                 sequence += 1
             if index not in refused and index not in dropped:
                 entry = RUN_ENTRY.pack(sender, run.seed, index, sequence, run.accepted_at, flags)
-                self._put(
-                    self.mailbox(self._users.row_of(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0
-                )
+                self._put_again(self._users.row_of(recipient), sequence, entry + frames[at + FRAME_TAIL : end], 0)
             index += 1
             at = end
         self.sequence = max(self.sequence, sequence)
@@ -471,8 +484,8 @@ class MessageQueue:
             if index not in left_out and index not in dropped:
                 # Who sends under a token is always authenticated.
                 entry = ONCE_ENTRY.pack(sender, token, sequence, run.accepted_at, FLAG_AUTHENTICATED)
-                box = self.mailbox(self._users.row_of(recipient))
-                self._put(box, sequence, entry + frames[at + FRAME_ONCE_TAIL : end], 0)
+                tail = frames[at + FRAME_ONCE_TAIL : end]
+                self._put_again(self._users.row_of(recipient), sequence, entry + tail, 0)
             index += 1
             at = end
         self.sequence = max(self.sequence, sequence)
@@ -490,7 +503,7 @@ class MessageQueue:
         if not box.messages:
             # Who looks for mail mostly finds none: that costs no look into the database.
             return
-        for page in self._pages.overlapping(box.user, first, last):
+        for page in self.pages.overlapping(box.user, first, last):
             removed = box.removed_within(page.first, page.last)
             if any(low <= page.first and page.last <= high for low, high in removed):
                 continue
@@ -511,7 +524,7 @@ class MessageQueue:
         self, user: int, page: PageRow, first: int, last: int, removed: list[tuple[int, int]]
     ) -> Iterator[_Block]:
         """The messages of a page that are asked for and not removed, in contiguous blocks."""
-        entries = self._pages.entries(user, page)
+        entries = self.pages.entries(user, page)
         together: list[Head] = []
         for head in heads(entries):
             sequence = head.sequence
@@ -524,7 +537,7 @@ class MessageQueue:
             yield _block_of(entries, together)
 
     def _entries(self, user: int, block: _Block) -> bytes:
-        return self._pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
+        return self.pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
 
     # --- whose it is
     # -------------------------------------------------------------------------------------------
@@ -543,14 +556,15 @@ class MessageQueue:
 
     def _count_on(self, box: Mailbox, counts: SenderCounts, work: int) -> int:
         newest = box.sequences[-1] if box.sequences else 0
-        if counts.complete and self.flushed <= counts.counted_to >= newest:
+        flushed = max(self.flushed, box.flushed_to)
+        if counts.complete and flushed <= counts.counted_to >= newest:
             return work
-        if counts.counted_to < self.flushed:
+        if counts.counted_to < flushed:
             counts.complete = False
             if work <= 0:
                 return work
             try:
-                for page, entries in self._entries_of_pages(box, counts.counted_to + 1, self.flushed):
+                for page, entries in self._entries_of_pages(box, counts.counted_to + 1, flushed):
                     if entries is not None:
                         counts.add(entries)
                     counts.counted_to = page.last
@@ -558,26 +572,26 @@ class MessageQueue:
                     if work <= 0:
                         return work
             except Exception as error:
-                told = self._pages.damage(error)
+                told = self.pages.damage(error)
                 if told is None:
                     raise
                 rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
         low = bisect_right(box.sequences, counts.counted_to)
         for entry in box.entries[low:]:
             counts.add(entry)
-        counts.completed(max(self.flushed, counts.counted_to, newest))
+        counts.completed(max(flushed, counts.counted_to, newest))
         return work
 
     def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
         """The pages with messages from `first` to `last` that wait, and these messages;
         None for an altered page.
         """
-        for page in self._pages.overlapping(box.user, first, last):
+        for page in self.pages.overlapping(box.user, first, last):
             removed = box.removed_within(page.first, page.last)
             entries = None
             try:
                 if first <= page.first and page.last <= last and not removed:
-                    entries = self._pages.entries(box.user, page)
+                    entries = self.pages.entries(box.user, page)
                 elif not any(low <= page.first and page.last <= high for low, high in removed):
                     kept = self._kept(box.user, page, first, last, removed)
                     entries = b"".join([block.entries for block in kept])
@@ -620,7 +634,7 @@ class MessageQueue:
         low = high = messages = content_bytes = 0
         room = max_bytes
         for block in self._blocks(self.mailbox(user), first, last):
-            if messages and (block.row in self._pages.damaged or block.blob_id in self._blobs.unread):
+            if messages and (block.row in self.pages.damaged or block.blob_id in self._blobs.unread):
                 # What lies before it is handed out.
                 break
             low = low or block.first
@@ -710,7 +724,7 @@ class MessageQueue:
         else:
             if not blocks:
                 return None
-            if not any(block.row in self._pages.damaged for block in blocks):
+            if not any(block.row in self.pages.damaged for block in blocks):
                 messages = sum([block.messages for block in blocks])
                 content_bytes = sum([block.content_bytes for block in blocks])
                 span = Span(blocks[0].first, blocks[-1].last, messages, content_bytes)

@@ -1,4 +1,4 @@
-"""Mail that a transaction beside the turns takes in, while turns go on.
+"""Mail that a transaction beside the turns, or several between them, take in, while turns go on.
 
 Owns: what was taken, as it was then.
 Promises: until `settle` says that the transaction is committed, reads find what is taken in memory,
@@ -38,15 +38,46 @@ class TakenMail(NamedTuple):
     fresh: list[_Fresh]
     marks: Marks
 
+    def part(self, first: int, last: int) -> "TakenMail":
+        """What of it is of the mailboxes of the users from row `first` to row `last`."""
+        return self._replace(
+            removed=[one for one in self.removed if first <= one[0] <= last],
+            fresh=[one for one in self.fresh if first <= one.user <= last],
+        )
+
+    def ends(self, most: int) -> list[int]:
+        """The rows of users at which parts end that have about so many messages."""
+        counts = dict.fromkeys([user for user, *_interval in self.removed], 1)
+        for one in self.fresh:
+            counts[one.user] = len(one.sequences)
+        ends: list[int] = []
+        messages = 0
+        users = sorted(counts)
+        for user in users:
+            messages += counts[user]
+            if messages >= most or user == users[-1]:
+                ends.append(user)
+                messages = 0
+        return ends
+
     def write(self, pages: Pages) -> list[int]:
         """Inside a transaction: write it. The blobs that are not needed after it."""
+        dead = self.write_mail(pages)
+        self.write_rest(pages)
+        return dead
+
+    def write_rest(self, pages: Pages) -> None:
+        """Inside the last transaction: what is of no mailbox."""
         pages.note_day(self.day, self.flushed)
+        pages.write_marks(self.marks)
+
+    def write_mail(self, pages: Pages) -> list[int]:
+        """Inside a transaction: write the mail. The blobs that are not needed after it."""
         dead = pages.remove_all(self.removed)
         new: list[NewPage] = []
         for one in self.fresh:
             new += make_pages(*one, pages.page_bytes)
         pages.insert(new)
-        pages.write_marks(self.marks)
         return dead
 
 
@@ -67,6 +98,15 @@ def take(queue: MessageQueue, now_ms: int) -> TakenMail:
         [_Fresh(box.user, box.sequences[:], box.entries[:], dict(box.blobs)) for box in boxes if box.sequences],
         queue.marks(),
     )
+
+
+def settle_part(queue: MessageQueue, part: TakenMail) -> None:
+    """The transaction with this part is committed."""
+    users = {one[0] for one in part.removed} | {one.user for one in part.fresh}
+    done = {box for box in queue.taken if box.user in users}
+    for box in done:
+        box.settle()
+    queue.taken -= done
 
 
 def settle(queue: MessageQueue, dead: list[int]) -> None:

@@ -12,11 +12,20 @@ Exposure: none of its own.
     a turn with records    ──▶ a record, written and synced                                (the rule)
     a turn without         ──▶ a record, written: lost with the power alone, with nothing in it but its number
     one that needs tables  ──▶ `flush` inside its transaction
-    the journal is full enough, memory too, or some time has passed ──▶ `flush` between two turns
+    the journal is full enough, memory too, or some time has passed ──▶ `flush_on` between two turns
+
+Where much waits, `flush_on` takes it in by steps, a turn behind each, so that nobody waits for all
+of it: see docs/decisions/0032-taking-in-by-steps.md.
+
+    the next log epoch begins in the other file; what waits is taken as it is now
+      ──▶ a transaction for some users' mailboxes, in the order of their rows up to `moved`
+      ──▶ … the last one has what is of no mailbox, names the log epoch, and empties `moved`
+    killed in between: the first log epoch for the mailboxes behind `moved`, the next one for all
+    whatever needs all of it in the database gives the steps up, and flushes what is left
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from common import fail_points
@@ -24,6 +33,8 @@ from common.fail_points import FailPoint
 from storage_worker.engine.errors import StoreDamaged, StoreFull
 from storage_worker.engine.paged.journal_records import decode_records, encode_records
 from storage_worker.engine.paged.message_queue import MessageQueue
+from storage_worker.engine.paged.slots import SlotRow
+from storage_worker.engine.paged.taking import TakenMail, give_up, settle, settle_part, take
 from storage_worker.engine.records import BatchApplied, Record, UserSeen
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
@@ -47,6 +58,33 @@ WORTH_WAITING_BYTES: Final = 1024 * 1024
 """Of mail, up to which a transaction is synced at once; beyond it a checkpoint beside the
 loop does it.
 """
+
+
+MOST_IN_STEP: Final = 5_000
+"""Messages, about, that a step takes in."""
+BYTES_IN_STEP: Final = 1536 * 1024
+"""The same of mail."""
+
+
+class _Steps:
+    """What is taken in by steps. `ends`: the users' rows at which those with mail end that are
+    left; behind them comes one for the rest.
+    """
+
+    def __init__(
+        self,
+        log_epoch: bytes,
+        mail: TakenMail,
+        tokens: Mapping[int, Mapping[bytes, bytes]],
+        slots: Sequence[SlotRow],
+        ends: list[int],
+    ) -> None:
+        self.log_epoch = log_epoch
+        self.mail = mail
+        self.tokens = tokens
+        self.slots = slots
+        self.ends = ends
+        self.moved = 0
 
 
 class CommitLog:
@@ -92,6 +130,8 @@ class CommitLog:
         """Of mail that the database takes in, up to which it is synced at once."""
         self._both_needed = False
         """Whether the journal has two log epochs that the database may not have."""
+        self._steps: _Steps | None = None
+        self.most_in_step = MOST_IN_STEP
 
     def note(self, record: Record) -> None:
         """Something changed in this turn."""
@@ -102,14 +142,20 @@ class CommitLog:
         `StoreFailed`.
         """
         self._records.clear()
+        self._steps = None
         parts = (self._blocks, self._keys, self._users, self._queue, self._tokens, self._slots)
         for part in parts:
             part.forget()
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
-        for payload in self._journal.replay(log_epoch):
+        payloads = self._journal.replay(log_epoch)
+        self._queue.moved_to = self._moved()
+        for number, payload in enumerate(payloads):
+            if number == self._journal.before_link:
+                self._queue.moved_to = 0
             for record in decode_records(payload):
                 for part in parts:
                     part.replay(record)
+        self._queue.moved_to = 0
         self._both_needed = self._journal.linked
         if self._journal.torn_at is not None:
             log.warning(
@@ -151,14 +197,25 @@ class CommitLog:
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
         runs = self._journal.salvage(log_epoch)
         self._journal.go_on_from(log_epoch)
+        self._queue.moved_to = self._moved()
+        done = 0
         for number, run in enumerate(runs):
             for payload in run:
+                if done == self._journal.before_link:
+                    self._queue.moved_to = 0
+                done += 1
                 for record in decode_records(payload):
                     if not number or type(record) is not BatchApplied:
                         for part in (self._blocks, self._keys, self._users, self._queue, self._tokens, self._slots):
                             part.replay(record)
+        self._queue.moved_to = 0
         self.flush(now_ms, in_journal=False)
         return sum([len(run) for run in runs]), max(len(runs) - 1, 0)
+
+    def _moved(self) -> int:
+        """Up to which row the users' mailboxes have what the journal's first log epoch says."""
+        found = self._database.find("SELECT user FROM moved")
+        return 0 if found is None else int(found[0])
 
     # --- a turn
     # ----------------------------------------------------------------------------------------------
@@ -203,6 +260,8 @@ class CommitLog:
     def is_due(self, now_ms: int) -> bool:
         """Whether the journal should be flushed into the database at the next opportunity."""
         since = self._waiting_since
+        if self._steps is not None:
+            return True
         if since is None:
             return False
         return (
@@ -218,7 +277,91 @@ class CommitLog:
     @property
     def waits(self) -> bool:
         """Whether the journal has something that the database does not."""
-        return self._waiting_since is not None
+        return self._waiting_since is not None or self._steps is not None
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether the database takes in what the journal has by steps, and the next one is due."""
+        return self._steps is not None
+
+    def flush_on(self, now_ms: int) -> None:
+        """Between two turns: flush what the journal holds, or begin or go on to do so by steps.
+        Raises as `flush`.
+        """
+        if self._steps is not None:
+            self._step(self._steps, now_ms)
+        elif not self._begin_steps(now_ms):
+            self.flush(now_ms)
+
+    def _begin_steps(self, now_ms: int) -> bool:
+        """Whether that is worth it, and possible: what the database then does not have for good, or
+        not at all, has to be in the journal, and steps write mail, tokens and slots alone.
+        """
+        if (
+            self._records
+            or self._unrecorded
+            or self._queue.unflushed_bytes <= self.synced_bytes
+            or not self._database.lasting
+            or self._both_needed
+            or self._queue.has_dead_bodies
+            or not (self._users.is_written and self._blocks.is_written)
+            or self._keys.unwritten
+        ):
+            return False
+        log_epoch = next_log_epoch(self._journal.log_epoch, self._random_bytes)
+        if not self._journal.link(log_epoch):
+            return False
+        self._journal.begin(log_epoch, linked=True)
+        self._both_needed = True
+        self._waiting_since = None
+        messages, size = max(self._queue.unflushed_messages, 1), self._queue.unflushed_bytes
+        mail = take(self._queue, now_ms)
+        ends = mail.ends(max(min(self.most_in_step, BYTES_IN_STEP * messages // size), 1))
+        self._steps = _Steps(log_epoch, mail, self._tokens.take(), self._slots.take(), ends)
+        return True
+
+    def _step(self, steps: _Steps, now_ms: int) -> None:
+        end = steps.ends[0] if steps.ends else None
+        part = None if end is None else steps.mail.part(steps.moved + 1, end)
+        pages = self._queue.pages
+        with self._database.reading():
+            for interval in () if part is None else part.removed:
+                pages.look_through(*interval)
+            if part is None:
+                self._tokens.look_through(now_ms)
+        try:
+            with self._database.transaction(synced=False):
+                self._database.execute("DELETE FROM moved")
+                if part is not None:
+                    dead = part.write_mail(pages)
+                    assert not dead, "a file that is deleted does not come back"
+                    self._database.execute("INSERT INTO moved VALUES (?)", (end,))
+                else:
+                    steps.mail.write_rest(pages)
+                    self._tokens.write_taken(steps.tokens, now_ms)
+                    self._slots.write_taken(steps.slots)
+                    self._database.execute("UPDATE store SET era = ?", (steps.log_epoch,))
+                fail_points.reach(FailPoint.WORKER_FLUSHING)
+        except (StoreFull, StoreDamaged):
+            self._give_up_steps()
+            raise
+        fail_points.reach(FailPoint.WORKER_FLUSHED)
+        self.flushes += 1
+        if part is not None:
+            steps.moved = steps.ends.pop(0)
+            settle_part(self._queue, part)
+            return
+        self._steps = None
+        self._both_needed = False
+        settle(self._queue, [])
+        self._tokens.written()
+        self._slots.written()
+
+    def _give_up_steps(self) -> None:
+        """What they have not taken in is flushed with what came since."""
+        if self._steps is not None:
+            self._steps = None
+            give_up(self._queue)
 
     def flush(self, now_ms: int, *, use_reserve: bool = False, in_journal: bool = True) -> None:
         """In a transaction of its own: flush what the journal holds, and this turn. Raises as
@@ -226,6 +369,7 @@ class CommitLog:
 
         `in_journal`: what the journal holds is on disk for sure.
         """
+        self._give_up_steps()
         log_epoch = next_log_epoch(self._journal.log_epoch, self._random_bytes)
         # What is not in the journal has to be in the database for good. The journal can keep one
         # log epoch beside the present one. A file that is deleted does not come back.
@@ -253,6 +397,7 @@ class CommitLog:
 
     def write(self, now_ms: int) -> None:
         """Inside a synced transaction: write everything that the database does not have."""
+        self._give_up_steps()
         self._write(now_ms, next_log_epoch(self._journal.log_epoch, self._random_bytes))
 
     def _write(self, now_ms: int, log_epoch: bytes) -> None:
@@ -263,6 +408,7 @@ class CommitLog:
         self._blocks.write()
         self._keys.write()
         self._next_log_epoch = log_epoch
+        self._database.execute("DELETE FROM moved")
         self._database.execute("UPDATE store SET era = ?", (log_epoch,))
 
     def written(self, *, synced: bool = True) -> None:

@@ -254,8 +254,10 @@ class Database:
                 self._run(schema.UPGRADE_FROM_10).fetchall()
             if version < 12:
                 self._run(schema.UPGRADE_FROM_11).fetchall()
-            self._run(schema.PAGES_OF_TOKENS).fetchall()
-            self._run(schema.UPGRADE_FROM_12).fetchall()
+            if version < 13:
+                self._run(schema.PAGES_OF_TOKENS).fetchall()
+                self._run(schema.UPGRADE_FROM_12).fetchall()
+            self._run(schema.UPGRADE_FROM_13).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:

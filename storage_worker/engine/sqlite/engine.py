@@ -304,7 +304,7 @@ class SqliteEngine:
     @property
     def is_busy(self) -> bool:
         """Whether what a deleted user had goes now, step by step."""
-        return self._deleted.is_busy and not self.log.is_stuck
+        return (self._deleted.is_busy or self.log.in_steps) and not self.log.is_stuck
 
     def look_again(self) -> None:
         """Every turn looks."""
@@ -334,12 +334,18 @@ class SqliteEngine:
 
     def _flush_where_due(self, now_ms: int) -> None:
         if self.log.is_due(now_ms) and not (self.log.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
-            self._flush(now_ms)
+            # A copy has all of it or nothing: no journal goes with it that would say the rest.
+            self._flush(now_ms, in_steps=not self._backups.has_waiting)
 
-    def _flush(self, now_ms: int) -> bool:
-        """Flush the journal into the database; returns whether that was possible."""
+    def _flush(self, now_ms: int, *, in_steps: bool = False) -> bool:
+        """Flush the journal into the database, or do a step of that; returns whether it was
+        possible.
+        """
         try:
-            self.log.flush(now_ms)
+            if in_steps:
+                self.log.flush_on(now_ms)
+            else:
+                self.log.flush(now_ms)
             self.log.is_stuck = self.log.is_damaged = False
         except (StoreFull, StoreDamaged) as error:
             if isinstance(error, StoreDamaged):

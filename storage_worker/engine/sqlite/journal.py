@@ -297,6 +297,10 @@ class Journal:
         file.
         """
         self.torn_file = ""
+        self.before_link = 0
+        """How many of the payloads that `replay` or `salvage` gave last are of the log epoch that
+        was asked for: the first ones.
+        """
         self.linked = False
         """Whether `replay` found two log epochs."""
 
@@ -449,6 +453,7 @@ class Journal:
         )
         runs: list[list[bytes]] = [[]]
         last = 0
+        self.before_link = sum(bool(record.number) for record in named if record.log_epoch == log_epoch)
         for one in [log_epoch, *linked]:
             found = named if one == log_epoch else [r for content in contents for r in _whole_behind(content, 0, one)]
             records = sorted([record for record in found if record.log_epoch == one], key=_number)
@@ -478,6 +483,7 @@ class Journal:
         for file, content, first in zip(self._files, contents, firsts, strict=True):
             if first is not None and first.log_epoch == log_epoch:
                 payloads += self._take_up(file, content, log_epoch)
+        self.before_link = len(payloads)
         # Behind anything but the whole of the log epoch before it, it would be another store's.
         link = _LINK.pack(log_epoch, self._number)
         for file, content, first in zip(self._files, contents, firsts, strict=True):

@@ -7,7 +7,7 @@ Exposure: none.
 
 from typing import Final
 
-VERSION: Final = 13
+VERSION: Final = 14
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
@@ -76,6 +76,11 @@ CREATE TABLE token_page (
 ) STRICT;
 CREATE INDEX token_page_of_sender ON token_page (sender, last, tokens);
 """
+_MOVED: Final = """
+-- While the database takes in what the journal holds in several transactions: of the mailboxes of users up to row
+-- `user` it has what the journal's records of `store.era` say, and the journal is to be applied to the others alone.
+CREATE TABLE moved (user INTEGER NOT NULL) STRICT;
+"""
 TALLY: Final = """
 -- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
 -- without it. Where one did, `counted_to` is not the store's sequence, and what is counted from then on is not `exact`.
@@ -132,6 +137,7 @@ CREATE INDEX page_of_mailbox ON mail_page (recipient, first, last, messages, con
 CREATE INDEX page_of_body ON mail_page (body) WHERE body IS NOT NULL;
 
 {PAGES_OF_TOKENS}
+{_MOVED}
 CREATE TABLE slot (
     slot INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
@@ -210,4 +216,8 @@ SELECT max(sequence), sender, count(*), max(accepted_at), unhex(group_concat(hex
 FROM (SELECT * FROM sent_token ORDER BY sender, sequence) GROUP BY sender;
 DROP TABLE sent_token;
 PRAGMA user_version = 13;
+"""
+UPGRADE_FROM_13: Final = f"""
+{_MOVED}
+PRAGMA user_version = 14;
 """

@@ -8,7 +8,7 @@ is bounded.
 Exposure: tokens are chosen by strangers, each for themselves: they are scoped to their sender.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from struct import Struct
 from typing import Final, NamedTuple
@@ -110,7 +110,7 @@ class SentTokens(send_tokens.SentTokens):
         self._joined = {}
 
     def look_through(self, now_ms: int) -> None:
-        """Before the transaction of `write`: read the small pages that it joins.
+        """Before the transaction of `write` or `write_taken`: read the small pages that it joins.
 
         Not inside, which damage would undo. A page that is altered stays as it is: whoever asks for
         one of its tokens is refused.
@@ -143,16 +143,20 @@ class SentTokens(send_tokens.SentTokens):
         """Inside a transaction: write what the database does not have, and delete tokens beyond the
         limits.
         """
+        self.write_taken(self.take(), now_ms)
+
+    def write_taken(self, taken: Mapping[int, Mapping[bytes, bytes]], now_ms: int) -> None:
+        """The same of what `take` gave."""
         joined, self._joined = self._joined, {}
         gone: list[tuple[int]] = []
         pages: list[PageOfTokens] = []
-        for sender, taken in self.take().items():
-            uses = list(taken.items())
+        for sender, new in taken.items():
+            uses = list(new.items())
             earlier = joined.get(sender)
             if earlier is not None:
                 gone += [(last,) for last in earlier.lasts]
                 # One whose time was over may be in both.
-                uses = [one for one in earlier.uses.items() if one[0] not in taken] + uses
+                uses = [one for one in earlier.uses.items() if one[0] not in new] + uses
             pages.append(page_of(sender, uses))
         if not pages:
             return

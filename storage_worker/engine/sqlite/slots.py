@@ -4,7 +4,7 @@ Owns: its statements. Promises: as storage_worker.engine.paged.slots says.
 Exposure: none; gateways of this server name the slots.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from storage_worker.engine.paged import slots
@@ -40,4 +40,8 @@ class Slots(slots.Slots):
 
     def write(self) -> None:
         """Inside a transaction: write what the database does not have."""
-        self._database.execute_many("INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)", self.take())
+        self.write_taken(self.take())
+
+    def write_taken(self, taken: Sequence[SlotRow]) -> None:
+        """The same of what `take` gave."""
+        self._database.execute_many("INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)", taken)

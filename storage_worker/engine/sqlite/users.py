@@ -109,6 +109,11 @@ class UserRegistry:
         """
         return bool(self._newly_authenticated or self._newly_deleted)
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the database has it all."""
+        return not (self.has_news or self._newly_seen or self._newly_disabled)
+
     def write(self) -> None:
         """Inside a transaction: write what the database does not have."""
         self._database.execute_many(

@@ -1,31 +1,38 @@
 """What is true is the database, then the journal: at every moment, and after every end."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from common.storage_protocol.frames import Batch, GreetAgain, Hello, Reply
+from common.storage_protocol.message_format import pack_frame_once
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
     MarkAuthenticated,
+    MessagesStored,
     Operation,
     Outcome,
     Page,
     PullPage,
     Register,
     Release,
+    SetBlock,
     Settle,
     Stored,
     StoreMessage,
+    StoreMessagesOnce,
 )
+from storage_worker.engine.errors import StoreFull
 from storage_worker.engine.sqlite import commit_log
 from storage_worker.engine.sqlite.commit_log import FLUSH_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
 from storage_worker.engine.sqlite.store_identity import record_clean_shutdown, record_progress
+from storage_worker.server.batch_processor import Inbound, Outbound
 from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces, the_one
 
 Open = Callable[..., SqliteWorker]
@@ -385,3 +392,232 @@ def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(worker: Sqli
         note(worker.database, worker.file)
         assert worker.database.wal_pages > pages, "a transaction that writes nothing syncs nothing"
         assert worker.database.lasting
+
+
+# --- by steps
+# --------------------------------------------------------------------------------------------------
+
+
+class SlowWorker(SqliteWorker):
+    """A worker that takes mail in when it is told to, not behind every turn."""
+
+    def answers(self, messages: Sequence[Inbound]) -> list[Outbound]:
+        return self.processor.handle(messages, self.now_ms)
+
+
+class Busy:
+    """Five users with mail that the database takes in by steps, of one mailbox each. Mail is
+    fetched and comes in between; `expected` is what has to be there.
+    """
+
+    def __init__(self, worker: SqliteWorker) -> None:
+        self.worker = worker
+        self.gateway = Gateway(worker)
+        self.users = list(self.gateway.register("a", "b", "c", "d", "e"))
+        self.expected: dict[bytes, list[tuple[int, bytes]]] = {user: [] for user in self.users}
+        self.sent: list[tuple[StoreMessagesOnce, MessagesStored]] = []
+        self._tokens = count(1)
+        for number in range(3):
+            self.send(b"old %d" % number)
+        worker.flush()
+        worker.database.make_lasting()
+        self.fetch(0)
+        for number in range(3):
+            self.send(b"new %d" % number)
+        worker.engine.log.synced_bytes = 0
+        worker.engine.log.most_in_step = 1
+
+    def send(self, content: bytes) -> None:
+        """To everybody, under a token each, and one without."""
+        frames = [
+            pack_frame_once(self.users[0], next(self._tokens).to_bytes(16, "big"), user, 3, content)
+            for user in self.users
+        ]
+        run = StoreMessagesOnce(True, b"".join(frames))
+        outcome = self.gateway.one(run)
+        assert isinstance(outcome, MessagesStored)
+        self.sent.append((run, outcome))
+        for sequence, user in enumerate(self.users, outcome.first):
+            self.expected[user].append((sequence, content))
+        [sequence] = self.gateway.store(self.users[1], self.users[2], content)
+        self.expected[self.users[2]].append((sequence, content))
+
+    def fetch(self, which: int) -> None:
+        """The oldest one and the one in the middle of a mailbox go."""
+        user = self.users[which]
+        for index in (len(self.expected[user]) // 2, 0):
+            sequence, _content = self.expected[user].pop(index)
+            self.gateway.ask(Settle(1, user, True, sequence, sequence))
+
+    def step(self) -> None:
+        """One step of the database's."""
+        self.worker.processor.maintain(self.worker.now_ms)
+
+    def begin(self) -> None:
+        """The first one."""
+        self.worker.now_ms += FLUSH_AFTER_MS
+        self.step()
+        assert self.worker.engine.log.in_steps
+
+    def check(self) -> None:
+        """What is there is what has to be, and tokens are known."""
+        for user, expected in self.expected.items():
+            page = self.gateway.one(PullPage(user, True, 0, 0, ALL, 2**30))
+            assert isinstance(page, Page)
+            assert [(piece.sequence, piece.content) for piece in pieces(page.page)] == expected
+            box = self.worker.engine.mailboxes.mailbox(self.worker.users.find(user).row)  # type: ignore[union-attr]
+            assert box.messages == len(expected)
+        before = self.worker.engine.mailboxes.sequence
+        for run, outcome in self.sent:
+            again = self.gateway.one(run)
+            assert isinstance(again, MessagesStored)
+            assert [one.sequence for one in again.repeated] == [outcome.first + index for index in range(5)]
+        assert self.worker.engine.mailboxes.sequence == before
+
+    def reopen(self, worker: SqliteWorker) -> None:
+        """The next worker has it."""
+        self.worker = worker
+        self.gateway = Gateway(worker, incarnation=worker.random_bytes(16))
+
+
+def moved(worker: SqliteWorker) -> list[int]:
+    return [user for (user,) in worker.database.execute("SELECT user FROM moved")]
+
+
+@pytest.fixture
+def open_slow(tmp_path: Path) -> Iterator[Open]:
+    opened: list[SqliteWorker] = []
+
+    def open_() -> SqliteWorker:
+        opened.append(SlowWorker(tmp_path, seed=1_000_000 * (len(opened) + 1), now_ms=2_000_000))
+        return opened[-1]
+
+    yield open_
+    for worker in opened:
+        worker.kill()
+
+
+def test_much_mail_is_taken_in_by_steps_while_turns_go_on(open_slow: Open) -> None:
+    worker = open_slow()
+    busy = Busy(worker)
+    busy.begin()
+    seen = [moved(worker)]
+    while worker.engine.log.in_steps:
+        busy.check()
+        busy.fetch(len(seen) % 5)
+        busy.send(b"between %d" % len(seen))
+        busy.step()
+        seen.append(moved(worker))
+    rows = [worker.users.find(user).row for user in busy.users]  # type: ignore[union-attr]
+    assert seen == [[], *[[row] for row in rows], []], "it begins, a step for each, and one for the rest"
+    assert moved(worker) == []
+    assert not worker.database.lasting, "a checkpoint beside the loop makes it so"
+    busy.check()
+    worker.flush()
+    assert in_database(worker) == sum(len(mail) for mail in busy.expected.values())
+    busy.check()
+
+
+@pytest.mark.parametrize("steps", range(7))
+@pytest.mark.parametrize("end", ["killed", "power", "orderly"])
+def test_whatever_step_is_the_last_one_nothing_is_lost_or_doubled(
+    open_slow: Open, tmp_path: Path, steps: int, end: str
+) -> None:
+    """`power`: all steps are undone."""
+    worker = open_slow()
+    busy = Busy(worker)
+    before = database_files(tmp_path)
+    busy.begin()
+    for number in range(steps):
+        busy.send(b"between %d" % number)
+        busy.fetch(number % 5)
+        busy.fetch((number + 3) % 5)
+        busy.step()
+    busy.send(b"last")
+    facts = worker.facts
+    if end == "orderly":
+        worker.close()
+    else:
+        worker.kill()
+    if end == "power":
+        for path, content in before.items():
+            path.write_bytes(content)
+        (tmp_path / "mail.db-shm").unlink(missing_ok=True)
+    for _ in range(2):
+        worker = open_slow()
+        assert worker.facts.generation == facts.generation
+        assert moved(worker) == []
+        busy.reopen(worker)
+        busy.check()
+        busy.send(b"later")
+        busy.check()
+        worker.kill()
+
+
+def test_a_registration_gives_the_steps_up_and_has_everything(open_slow: Open) -> None:
+    worker = open_slow()
+    busy = Busy(worker)
+    busy.begin()
+    busy.step()
+    busy.step()
+    assert moved(worker)
+    assert list(busy.gateway.register("f"))
+    assert not worker.engine.log.in_steps
+    assert moved(worker) == []
+    assert worker.database.lasting
+    assert in_database(worker) == sum(len(mail) for mail in busy.expected.values())
+    busy.check()
+
+
+def test_a_step_without_room_leaves_the_rest_in_the_journal(open_slow: Open) -> None:
+    worker = open_slow()
+    busy = Busy(worker)
+    busy.begin()
+    busy.step()
+    with pytest.MonkeyPatch.context() as patched:
+
+        def full(*_: object) -> None:
+            raise StoreFull("no room")
+
+        patched.setattr(worker.engine.mailboxes.pages, "insert", full)
+        busy.step()
+        stuck = [worker.engine.log.is_stuck]
+        busy.check()
+    worker.now_ms += 10_000
+    busy.step()
+    stuck.append(worker.engine.log.is_stuck)
+    assert stuck == [True, False]
+    busy.send(b"later")
+    busy.check()
+    worker.kill()
+    busy.reopen(open_slow())
+    busy.check()
+
+
+def test_a_turn_that_is_undone_between_two_steps(open_slow: Open) -> None:
+    worker = open_slow()
+    busy = Busy(worker)
+    busy.begin()
+    busy.send(b"between")
+    busy.step()
+    with worker.database.reading():
+        worker.engine.log.reload()
+    busy.check()
+    worker.now_ms += FLUSH_AFTER_MS
+    busy.step()
+    assert not worker.engine.log.in_steps, "what the journal has of two log epochs is synced at once"
+    busy.check()
+    worker.kill()
+    busy.reopen(open_slow())
+    busy.check()
+
+
+def test_what_steps_do_not_write_is_taken_in_at_once(open_slow: Open) -> None:
+    worker = open_slow()
+    busy = Busy(worker)
+    busy.gateway.ask(SetBlock(busy.users[0], True, busy.users[1], True))
+    worker.now_ms += FLUSH_AFTER_MS
+    busy.step()
+    assert not worker.engine.log.in_steps
+    assert in_database(worker) == sum(len(mail) for mail in busy.expected.values())
+    busy.check()

@@ -20,6 +20,7 @@ from tests.storage_worker.worker_under_test import (
     TO_VERSION_10,
     TO_VERSION_11,
     TO_VERSION_12,
+    TO_VERSION_13,
 )
 
 INSERT_USER = "INSERT INTO user (row, client_id, name, public_key, proven, deleted) VALUES"
@@ -258,3 +259,18 @@ def test_where_users_were_deleted_tokens_of_version_12_leave_nothing_behind(path
     assert database.row("PRAGMA freelist_count")[0] > 0
     database.close()
     assert digest not in path.read_bytes()
+
+
+def test_nothing_is_half_taken_in_in_a_store_of_version_13(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute("INSERT INTO token_page VALUES (7, 1, 1, 5, x'01', x'02')")
+    list(database.execute(f"{TO_VERSION_13} PRAGMA user_version = 13"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (schema.VERSION,)
+        assert database.find("SELECT * FROM moved") is None
+        assert database.row("SELECT * FROM token_page") == (7, 1, 1, 5, b"\1", b"\2")
+        assert database.problems() == []
+        database.close()
