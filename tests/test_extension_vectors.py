@@ -50,7 +50,7 @@ from common.client_protocol.responses import (
     MessageHead,
     ResponseCode,
 )
-from common.client_protocol.server_connection import Limits, Phase, ServerConnection
+from common.client_protocol.server_connection import Limits, Phase, PipelinedSends, ServerConnection
 from common.errors import ResponseMalformed
 from common.values import ONE_TIME_KEY_SIZE, ClientId
 from gateway import authentication
@@ -100,13 +100,15 @@ def request_fields(request: Request) -> dict[str, object]:
 def test_requests(vector: dict[str, Any], step: int) -> None:
     stream = bytes.fromhex(vector["hex"])
     connection = ServerConnection(Limits(16 << 20))
-    found: list[Request] = []
+    found: list[Request | PipelinedSends] = []
     for start in range(0, len(stream), step):
         connection.receive_data(stream[start : start + step])
         while (event := connection.next_event()) is not None:
             found.append(event)  # type: ignore[arg-type]
     assert connection.phase is Phase.BETWEEN
-    (request,) = found
+    (event,) = found
+    # A 642 comes in a run of as many as there are, of which it has its frame.
+    (request,) = event.requests() if isinstance(event, PipelinedSends) else (event,)
     assert request_fields(request) == vector["fields"]
     assert encode(request) == stream
 

@@ -155,8 +155,14 @@ def run_control(place: Place) -> Row:
         servers[1].gateway.start()
         try:
             cast.start()
-            _one_round(site, servers, cast, 0, fenced=False)
-            found = _stale_rows(site)
+            found = 0
+            for _ in range(_CONTROL_ROUNDS):
+                # PostgreSQL may end the worker before it appends a row.
+                _one_round(site, servers, cast, 0, fenced=False)
+                servers.reverse()
+                found = _stale_rows(site)
+                if found:
+                    break
             row = cast.row(CONTROL, 0, f"{found} rows by who was superseded: there have to be some")
         finally:
             cast.end()

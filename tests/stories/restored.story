@@ -55,7 +55,7 @@ $ alice resend
 = 1
 # What bob had already, he is not shown again.
 $ bob recv
-> {TIME} alice [4 missing before it]: lost
+> {TIME} alice: lost
 $ write notes.txt "as it was"
 $ alice resend --json bob
 > {"v": 1, "type": "sent", "to": "bob", "id": "{HEX}", "kind": "file", "path": "{PATH}", "message_id": {NUMBER}, "recipient_verified": false, "suite": 1}
