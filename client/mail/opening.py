@@ -200,7 +200,7 @@ class Opening:
             if self._store.inbox.has_payload(row.sender, payload_id, row.number):
                 mark, payload_id = _NO_MATTER, None
             if isinstance(payload, CouldNotOpen):
-                peer = peers.doubted(peer)
+                peer = peers.to_claim_anew(peer)
         if result.form not in {layout.PAYLOAD, layout.RENEWED}:
             mark = _LATER
         self._store.peers.put_state(row.sender, peer.to_bytes())

@@ -17,7 +17,7 @@ from client.errors import ClientError
 from client.suite1 import layout, olm, outer
 from client.suite1.layout import Inner
 from client.suite1.own_keys import OwnKeys
-from client.suite1.peers import DIGEST_SIZE, Peer, PeerSession, with_session
+from client.suite1.peers import DIGEST_SIZE, Peer, PeerSession, to_claim_anew, with_session
 from client.suite1.values import (
     MAX_DIGESTS,
     MAX_PAYLOAD,
@@ -242,7 +242,7 @@ def _accepted(keys: OwnKeys, peer: Peer, inner: Inner, *, is_new: bool) -> Opene
     peer = peer._replace(highest=highest)
     if renewed:
         # Whoever renews may have been restored, and have replaced the outer key too.
-        peer = peer._replace(sessions=_after_renewal(peer.sessions), renew=False, doubted=True)
+        peer = to_claim_anew(peer._replace(sessions=_after_renewal(peer.sessions), renew=False))
     return Opened(keys, peer, inner.form, inner.payload, inner.number, order, missing, renewed)
 
 

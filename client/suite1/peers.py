@@ -169,8 +169,15 @@ def restored(peer: Peer) -> Peer:
 
 
 def doubted(peer: Peer) -> Peer:
-    """Note that a peer could not open something: its outer key may be another one by now."""
+    """Note that a peer's outer key may be another one by now."""
     return peer._replace(doubted=True)
+
+
+def to_claim_anew(peer: Peer) -> Peer:
+    """Note that a peer has said itself that it could not open something, or has begun new sessions.
+    A claim of the last hour may be from before, so that nothing more is sealed without another.
+    """
+    return peer._replace(doubted=True, claimed_at=0)
 
 
 def _session(fields: object) -> PeerSession:

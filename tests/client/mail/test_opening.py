@@ -297,6 +297,40 @@ def test_a_home_that_was_put_back_unseen_heals_when_it_writes(
     assert Text("five") in shown or any(isinstance(content, Renewed) for content in shown)
 
 
+def test_what_is_sent_again_for_a_home_that_was_put_back_goes_to_its_new_keys(
+    make: Callable[..., Messenger], tmp_path: Path
+) -> None:
+    """Its keys were claimed less than an hour before, and it lacks them."""
+    now = [NOW]
+
+    def clock() -> float:
+        return now[0]
+
+    carol, bob = make("carol", clock=clock), make("bob", clock=clock)
+    carol.register("carol")
+    bob.register("bob")
+    carol.send("bob", "one")
+    bob.send("carol", "two")
+    assert receive(bob) == [Text("one")]
+    assert receive(carol) == [Text("two")]
+    bob.close()
+    shutil.copytree(tmp_path / "bob", tmp_path / "copy")
+    # Bob makes another outer key, and Carol claims it.
+    now[0] += 7 * 86_400
+    with make("bob", clock=clock) as bob:
+        assert receive(bob) == []
+        carol.send("bob", "three")
+        assert receive(bob) == [Text("three")]
+    carol.send("bob", "four")
+    shutil.rmtree(tmp_path / "bob")
+    (tmp_path / "copy").rename(tmp_path / "bob")
+    now[0] += 60
+    bob = make("bob", clock=clock)
+    assert [type(content) for content in receive(bob)] == [Unreadable]
+    assert all(isinstance(content, Renewed) for content in receive(carol))
+    assert receive(bob) == [Text("four")]
+
+
 def test_a_file_behind_which_something_is_changed_is_not_saved(
     alice: Messenger, bob: Messenger, mailroom: SuiteMailroom, tmp_path: Path
 ) -> None:

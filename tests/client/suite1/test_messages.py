@@ -608,6 +608,8 @@ def test_a_restored_home_uses_no_key_twice() -> None:
     alice.keys = own_keys.replaced(alice.keys, world.now + 1, world.random_bytes)
     world.now += 1
     alice.publish()
+    # Bob has claimed Alice's keys less than an hour ago.
+    bob.keep(ALICE, bob.peer(ALICE)._replace(claimed_at=world.now))
     result = opened(bob, ALICE, alice.seal(BOB, "after"))
     assert result.renewed
     # Bob asks for the new outer key before he answers.

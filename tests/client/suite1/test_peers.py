@@ -48,6 +48,17 @@ def test_a_doubted_outer_key_is_asked_for() -> None:
     assert (after.doubted, after.claimed_at) == (False, world.now + HOUR)
 
 
+def test_what_a_peer_says_itself_is_followed_by_a_claim_within_the_hour() -> None:
+    world, alice, _ = talking()
+    assert alice.peer(BOB).claimed_at == world.now
+    peer = peers.to_claim_anew(alice.peer(BOB))
+    assert peers.claim_due(peer, world.now) is ClaimReason.OUTER_KEY
+    peer = peers.claimed(alice.keys, peer, alice.claim(BOB, first=False), world.now)
+    assert peers.claim_due(peer, world.now) is None
+    # As where the server says something: the hour holds.
+    assert peers.claim_due(peers.doubted(peer), world.now + HOUR - 1) is None
+
+
 def test_a_renewal_retires_the_other_sessions_once_an_hour() -> None:
     world, alice, _ = talking()
     peer = alice.peer(BOB)._replace(renew=True)
