@@ -176,7 +176,10 @@ class CommitLog:
         If the database has no room for it, it stays in the journal, and is synced there.
         """
         self.reload()
-        if self.waits:
+        # Where an end came between steps, the database has to name another log epoch, or the
+        # journal has to begin one: of the present one nothing that comes now would be applied to
+        # all.
+        if self.waits or self._moved():
             try:
                 # What the journal has may be readable and not on disk, where the last worker's sync
                 # failed.
@@ -186,6 +189,15 @@ class CommitLog:
                 self.is_stuck = self.is_damaged = isinstance(error, StoreDamaged)
                 self.reload()
                 self._journal.sync_again()
+                if self._moved() and not self._journal.linked:
+                    self._begin_linked()
+
+    def _begin_linked(self) -> None:
+        log_epoch = next_log_epoch(self._journal.log_epoch, self._random_bytes)
+        if not self._journal.link(log_epoch):
+            raise StoreFull("the journal has no room")
+        self._journal.begin(log_epoch, linked=True)
+        self._both_needed = True
 
     def salvage(self, now_ms: int) -> tuple[int, int]:
         """Apply all intact records of a damaged journal; returns how many there were, and how many
@@ -362,6 +374,9 @@ class CommitLog:
         if self._steps is not None:
             self._steps = None
             give_up(self._queue)
+            if self._waiting_since is None:
+                # Nothing came since they began, and the journal has what they have not taken in.
+                self._waiting_since = -FLUSH_AFTER_MS
 
     def flush(self, now_ms: int, *, use_reserve: bool = False, in_journal: bool = True) -> None:
         """In a transaction of its own: flush what the journal holds, and this turn. Raises as
