@@ -46,7 +46,7 @@ def series_of(measures: Measures, journal_bytes: Callable[[], int]) -> Sequence[
         ),
         histogram(
             f"{_PREFIX}flush_seconds",
-            "How long it took to flush the journal into the database, between two turns.",
+            "How long it took to flush the journal into the database, or a step of that, between two turns.",
             measures.flush_seconds,
         ),
         gauge(f"{_PREFIX}journal_bytes", "What the journal holds that the database does not.", journal_bytes),
