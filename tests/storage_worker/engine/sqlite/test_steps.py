@@ -30,7 +30,8 @@ def full(*_: object) -> None:
     raise StoreFull("no room")
 
 
-def test_a_step_that_fails_is_tried_again_though_nothing_comes(open_slow: Open) -> None:
+def with_failed_step(open_slow: Open) -> tuple[SqliteWorker, Busy]:
+    """A worker that has taken in some of the mail, and found no room at the next step."""
     worker = open_slow()
     busy = Busy(worker)
     busy.begin()
@@ -38,6 +39,11 @@ def test_a_step_that_fails_is_tried_again_though_nothing_comes(open_slow: Open) 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(worker.engine.mailboxes.pages, "insert", full)
         busy.step()
+    return worker, busy
+
+
+def test_a_step_that_fails_is_tried_again_though_nothing_comes(open_slow: Open) -> None:
+    worker, busy = with_failed_step(open_slow)
     stuck = [worker.engine.log.is_stuck]
     assert worker.engine.log.waits, "the journal has what the database does not"
     worker.now_ms += 10_000
@@ -50,26 +56,14 @@ def test_a_step_that_fails_is_tried_again_though_nothing_comes(open_slow: Open) 
 def test_a_backup_behind_a_step_that_failed_has_everything(
     open_slow: Open, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    worker = open_slow()
-    busy = Busy(worker)
-    busy.begin()
-    busy.step()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker.engine.mailboxes.pages, "insert", full)
-        busy.step()
+    worker, busy = with_failed_step(open_slow)
     assert worker.engine.begin_backup(tmp_path_factory.mktemp("copy"), worker.now_ms) is None
     assert in_database(worker) == sum(len(mail) for mail in busy.expected.values())
     assert moved(worker) == []
 
 
 def test_an_orderly_end_behind_a_step_that_failed_has_everything(open_slow: Open) -> None:
-    worker = open_slow()
-    busy = Busy(worker)
-    busy.begin()
-    busy.step()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker.engine.mailboxes.pages, "insert", full)
-        busy.step()
+    worker, _busy = with_failed_step(open_slow)
     before = worker.engine.log.flushes
     worker.close()
     assert worker.engine.log.flushes > before
