@@ -227,6 +227,9 @@ class Allowance:
         key = user or self._address
         messages = self._limits.messages
         wanted = len(run.recipients)
+        if wanted == 1 and not messages.take(key, 1, now):
+            # The hot path of clients that send one at a time.
+            return run, None
         count = min(wanted, messages.available(key, now))
         if count:
             messages.charge(key, count, now)
