@@ -420,7 +420,12 @@ class Session:
         spent = 0
         if self._steady:
             run = self._connection.receive_run(data)
-            if run is not None and self.allowance is None and self._is_own(run):
+            allowance = self.allowance
+            if (
+                run is not None
+                and self._is_own(run)
+                and (allowance is None or allowance.send_all(self.authenticated_as, run, context.loop.now))
+            ):
                 spent = self._submit_run(run)
                 if (
                     self._inflight < context.settings.connection_in_flight

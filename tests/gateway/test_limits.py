@@ -80,6 +80,23 @@ def test_after_the_time_that_was_told_it_passes_and_no_sooner(history: tuple[Rat
             assert limiter.take(KEY, amount, now) == 0
 
 
+@given(histories())
+def test_all_of_an_amount_passes_where_so_much_is_available_and_otherwise_nothing(
+    history: tuple[Rate, list[tuple[int, int]]],
+) -> None:
+    rate, steps = history
+    eighths = 8_000
+    limiter, bucket = RateLimiter(rate, 10), TokenBucket(rate, Fraction(eighths, 8))
+    for passed, amount in steps:
+        eighths += passed
+        bucket.pass_time(Fraction(eighths, 8))
+        passes = amount <= bucket.free
+        assert limiter.take_all(KEY, amount, eighths / 8) == passes
+        if passes:
+            bucket.free -= amount
+        assert limiter.available(KEY, eighths / 8) == max(0, bucket.free // 1)
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_the_burst_passes_at_once_and_then_the_rate(rate: Rate) -> None:
     limiter = RateLimiter(rate, 10)
