@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     """The same for a client that takes its pages as fast as they come."""
     pages_in_flight: int = 16 * 1024 * 1024
     """What is asked of the worker in pages at a time, for all connections together."""
-    users_page: int = 4 * 1024 * 1024
+    users_page: int = 8 * 1024 * 1024
     """What a page of users counts as in `pages_in_flight`: it takes both programs longer
     than as many bytes of mail, and one turn of the gateway takes in all that are in flight.
     """
@@ -70,7 +70,7 @@ class Settings(NamedTuple):
     """How long a connection may have a kept place without a proof."""
     openings: int = 512
     """Connections that are in a TLS handshake or have to name the client behind a proxy."""
-    openings_a_turn: int = 8
+    openings_a_turn: int = 4
     """How many of them one turn of the loop goes on with: a step may take a millisecond."""
     proofs_a_turn: int = 4
     """The same of signatures that are checked."""
