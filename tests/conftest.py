@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import PostgresServer
 
@@ -38,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput"):
         # The processes that run tests begin to measure on their own. Twice would cost twice.
         os.environ.pop(MEASURE_PROGRAMS, None)
-    settings.register_profile("untimed", deadline=None)
+    # The health checks for slowness look at the clock too.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("untimed", deadline=None, suppress_health_check=slow)
     settings.load_profile("untimed")
     for number in (signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:

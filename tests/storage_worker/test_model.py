@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -542,9 +542,7 @@ class PostgresMachine(WorkerMachine):
         return PostgresWorkerOfTheModel(self.url, patience=9, limits=LIMITS, seed=seed, now_ms=self.now_ms)
 
 
-SETTINGS = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+SETTINGS = settings(max_examples=20, stateful_step_count=30)
 TestWorker = SqliteMachine.TestCase
 TestWorker.settings = SETTINGS
 TestWorkerInMemory = MemoryMachine.TestCase

@@ -321,6 +321,7 @@ NOT_RUN: Final = {
     "messageu-gateway --health": "tests/common/test_status_server.py asks, and tests/gateway/test_health.py says",
     "messageu-storage-worker --health": "tests/storage_worker/test_main.py asks a worker that runs",
     "scripts/bench": MINUTES,
+    "scripts/torture --only flood": MINUTES,
     "scripts/torture --only floods": MINUTES,
     "scripts/torture --only fairness": MINUTES,
     "scripts/torture --only lying-server": MINUTES,

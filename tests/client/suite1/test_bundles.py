@@ -105,7 +105,7 @@ def test_an_outer_key_that_can_not_be_used_is_refused() -> None:
         assert failure_of(signed(public=public), b"") is BundleFailure.OUTER_KEY
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=100), st.binary(max_size=100))
 def test_any_bytes_end_in_a_failure(raw: bytes, one_time: bytes) -> None:
     assert failure_of(raw, one_time) in {BundleFailure.MALFORMED, BundleFailure.VERSION}

@@ -32,7 +32,7 @@ def opened(stream: bytes, size: int, digest: bytes, *, key: bytes = KEY, pair: P
     return b"".join([*parts, opener.finish()])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 70_000), st.integers(1, 40_000), st.integers(1, 40_000))
 def test_a_file_comes_back_whatever_the_pieces(size: int, one: int, other: int) -> None:
     content = bytes(range(256)) * (size // 256) + bytes(size % 256)

@@ -310,7 +310,7 @@ def test_what_is_no_olm_message_is_malformed(unsealed: bytes) -> None:
     assert bob.peer(ALICE).renew
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_any_bytes_inside_the_outer_layer_end_in_a_value(unsealed: bytes) -> None:
     _, _, bob = PAIR_TALKING
@@ -323,7 +323,7 @@ def test_any_bytes_inside_the_outer_layer_end_in_a_value(unsealed: bytes) -> Non
 PAIR_TALKING = talking()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=64))
 def test_any_bytes_outside_end_in_a_value(content: bytes) -> None:
     _, _, bob = PAIR_TALKING
@@ -639,7 +639,7 @@ def test_a_failed_message_changes_no_session() -> None:
     assert bob.read(ALICE, alice.seal(BOB)) == "hello"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(["a sends", "b sends", "a fetches", "b fetches"]), max_size=25))
 def test_whatever_crosses_arrives_once_and_in_order(steps: list[str]) -> None:
     _, alice, bob = two_homes()

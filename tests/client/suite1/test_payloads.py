@@ -188,7 +188,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.integers(-3, 12), values, max_size=6))
 def test_any_map_ends_in_a_payload_or_is_malformed(fields: dict[int, object]) -> None:
     raw = cbor2.dumps(fields, canonical=True)

@@ -181,7 +181,7 @@ def refuses_the_odd() -> Callable[[Operation], Outcome]:
     return decide
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(1, 2), st.binary(min_size=1, max_size=3)), min_size=1, max_size=8), st.data())
 def test_a_run_is_answered_as_the_same_sends_one_by_one(contents: list[tuple[int, bytes]], data: st.DataObject) -> None:
     sends = frames(contents)

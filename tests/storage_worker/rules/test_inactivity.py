@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.storage_protocol.administration import Obeyed, SetDisabled
@@ -272,7 +272,7 @@ EVENTS = st.lists(
 
 
 @given(events=EVENTS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_whatever_the_clock_does_nobody_goes_before_their_time(events: list[Event]) -> None:
     disk = Disk(Identity(bytes(16), 1))
     one_day = AccountSettings(inactive_days=1)

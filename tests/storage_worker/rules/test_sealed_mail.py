@@ -130,7 +130,7 @@ def test_who_has_no_keys_gets_all_at_once(gateway: Gateway) -> None:
     assert fetch(gateway, alice).count == 300
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.text("35", min_size=1, max_size=30),
     st.lists(st.tuples(st.booleans(), st.integers(1, 3)), max_size=30),

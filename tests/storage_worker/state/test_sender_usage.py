@@ -440,8 +440,6 @@ def test_an_upload_is_refused_as_soon_as_its_sender_is_counted() -> None:
 
 
 TestCountsMachine = CountsMachine.TestCase
-TestCountsMachine.settings = settings(
-    max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestCountsMachine.settings = settings(max_examples=15, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 TestSlowCountsMachine = SlowCountsMachine.TestCase
 TestSlowCountsMachine.settings = TestCountsMachine.settings
