@@ -87,7 +87,7 @@ class _Block(NamedTuple):
     """Neighbouring messages of one mailbox. `blob_id`: the file with the content of its one
     message, else None.
 
-    Its entries are here, or else they are all of the page `row`.
+    Its entries are here, or else they are all of `page`.
     """
 
     first: int
@@ -96,7 +96,7 @@ class _Block(NamedTuple):
     content_bytes: int
     blob_id: int | None
     entries: bytes
-    row: int = 0
+    page: PageRow | None = None
 
 
 class MessageQueue:
@@ -503,12 +503,17 @@ class MessageQueue:
         if not box.messages:
             # Who looks for mail mostly finds none: that costs no look into the database.
             return
+        nothing_removed = not box.removed
         for page in self.pages.overlapping(box.user, first, last):
+            if nothing_removed and first <= page.first and page.last <= last:
+                # Nearly always: nothing of a mailbox is deleted, and all of it is asked for.
+                yield _Block(*page[1:], b"", page)
+                continue
             removed = box.removed_within(page.first, page.last)
             if any(low <= page.first and page.last <= high for low, high in removed):
                 continue
             if first <= page.first and page.last <= last and not removed:
-                yield _Block(*page[1:], b"", page.row)
+                yield _Block(*page[1:], b"", page)
             else:
                 yield from self._kept(box.user, page, first, last, removed)
         low, high = box.unflushed_between(first, last)
@@ -536,8 +541,11 @@ class MessageQueue:
         if together:
             yield _block_of(entries, together)
 
+    def _is_damaged(self, block: _Block) -> bool:
+        return block.page is not None and block.page.row in self.pages.damaged
+
     def _entries(self, user: int, block: _Block) -> bytes:
-        return self.pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
+        return self.pages.entries(user, block.page) if block.page is not None else block.entries
 
     # --- whose it is
     # -------------------------------------------------------------------------------------------
@@ -634,7 +642,7 @@ class MessageQueue:
         low = high = messages = content_bytes = 0
         room = max_bytes
         for block in self._blocks(self.mailbox(user), first, last):
-            if messages and (block.row in self.pages.damaged or block.blob_id in self._blobs.unread):
+            if messages and (self._is_damaged(block) or block.blob_id in self._blobs.unread):
                 # What lies before it is handed out.
                 break
             low = low or block.first
@@ -724,7 +732,7 @@ class MessageQueue:
         else:
             if not blocks:
                 return None
-            if not any(block.row in self.pages.damaged for block in blocks):
+            if not self.pages.damaged or not any(self._is_damaged(block) for block in blocks):
                 messages = sum([block.messages for block in blocks])
                 content_bytes = sum([block.content_bytes for block in blocks])
                 span = Span(blocks[0].first, blocks[-1].last, messages, content_bytes)

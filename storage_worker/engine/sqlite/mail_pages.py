@@ -216,8 +216,7 @@ class MailPages:
                     raise
                 self._database.refuse_undone(error)
         if found is not None:
-            *columns, checksum = found
-            stored = NewPage(*columns)
+            stored, checksum = NewPage._make(found[:-1]), found[-1]
             if stored[:6] == (recipient, *page[1:]) and (
                 _makes_sense(stored) if checksum is None else checksum == checksum_of(stored)
             ):
