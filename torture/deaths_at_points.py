@@ -94,8 +94,8 @@ _KEYS: Final[Sequence[Step]] = (Clients.publish, *[Clients.claim] * 5)
 """As many as are published: more than 100 would not be kept."""
 _ABOUT: Final[Sequence[Step]] = ()
 """It changes nothing, and always returns the same."""
-_OF_BIG_ENDIAN_CLIENTS: Final[Sequence[Step]] = ()
-"""The messages of others travel in runs. The worker keeps it as it does a run of one."""
+_OF_BIG_ENDIAN_CLIENTS: Final[Sequence[Step]] = (lambda clients: clients.write_big_endian(SMALL), Clients.read)
+"""The messages of others travel in runs."""
 _OF_SEVERAL_SHARDS: Final[Sequence[Step]] = ()
 """One worker, as this drill has, is never asked for it."""
 _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(

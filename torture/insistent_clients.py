@@ -8,16 +8,18 @@ Exposure: talk to a server that dies and comes back.
 """
 
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import Final, TypeVar
+from struct import Struct
+from typing import BinaryIO, Final, TypeVar
 
-from common.client_protocol.requests import LargeSendRequest, PullRequest, encode
+from common.client_protocol.requests import LargeSendRequest, PullRequest, RequestCode, encode
+from common.client_protocol.responses import ErrorResponse, ResponseCode
 from common.values import ClientId
-from torture.caller import Account, Caller, Mail, new_key, persistently, public_half, token_of
+from torture.caller import Account, Caller, Mail, Refused, new_key, persistently, public_half, token_of
 from torture.checker import Verdict, judge
 from torture.drill import examples
 from torture.drill_messages import DrillMessage, parse_content
@@ -29,15 +31,24 @@ LARGE: Final = 200_000
 """Bytes of content that travel in a chunk."""
 HUGE: Final = 700_000
 """Bytes of content that need several chunks, and several pages when they are fetched."""
-_ABRUPT: Final = struct.pack("ii", 1, 0)
+_ABRUPT: Final = Struct("ii").pack(1, 0)
 """SO_LINGER with no time to linger: closing resets the connection."""
+_BIG_SEND: Final = Struct(">16sBHI16sBI")
+"""A 603 up to its content, as a client writes it whose numbers are big-endian."""
+_BIG_SEND_HEAD: Final = 21
+"""Bytes of its payload up to the content."""
+_BIG_HEADER: Final = Struct(">BHI")
+_BIG_STORED: Final = Struct(">16sI")
+"""The payload of a 2103 for such a client: recipient, message id."""
 _KEY: Final = new_key("everybody")
 
 Result = TypeVar("Result")
 
 
 class Clients:
-    """`sender` and `receiver` sign in and use the extension, `writer` and `reader` do neither."""
+    """`sender` and `receiver` sign in and use the extension, `writer` and `reader` do neither.
+    `foreigner` writes to the reader, and its numbers are big-endian.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -51,8 +62,8 @@ class Clients:
         self._read: list[tuple[int, DrillMessage]] = []
         self.problems: list[str] = []
         self._keys = OneTimeKeys("receiver")
-        self._sender, self._receiver, self._writer, self._reader = map(
-            self._new_account, ("sender", "receiver", "writer", "reader")
+        self._sender, self._receiver, self._writer, self._foreigner, self._reader = map(
+            self._new_account, ("sender", "receiver", "writer", "foreigner", "reader")
         )
 
     def close(self) -> None:
@@ -200,6 +211,16 @@ class Clients:
         else:
             self.acknowledged.append(message)
 
+    def write_big_endian(self, size: int) -> None:
+        """The same by a client of the other byte order, whose messages never travel in runs."""
+        message = DrillMessage("foreigner", "reader", next(self._numbers))
+        # A connection for this alone: its first code decides the byte order of all of it.
+        caller = persistently(lambda: Caller(self._port))
+        self.attempted.append(message)
+        with caller, suppress(OSError):
+            _send_big_endian(caller, self._foreigner.client_id, self._reader.client_id, message.content(size))
+            self.acknowledged.append(message)
+
     def begin_and_leave(self) -> None:
         """Half of a large 603, then the end of the connection: nothing of it may ever arrive."""
         head = encode(LargeSendRequest(self._writer.client_id, self._reader.client_id, 4, HUGE))
@@ -251,6 +272,28 @@ class Clients:
         verdict = self.verdict()
         if not verdict.spotless:
             self.problems.append(f"after {after}: {examples(verdict)}")
+
+
+def _send_big_endian(caller: Caller, sender: ClientId, recipient: ClientId, content: bytes) -> None:
+    """603 on a connection that has had no request, deliberately independent of the product's
+    code. Raises `Refused`, `OSError`.
+    """
+    size = _BIG_SEND_HEAD + len(content)
+    caller.post(_BIG_SEND.pack(sender, 2, RequestCode.SEND, size, recipient, 3, len(content)) + content)
+    with caller.socket.makefile("rb") as answers:
+        _version, code, left = _BIG_HEADER.unpack(_whole(answers, _BIG_HEADER.size))
+        if code == ResponseCode.ERROR:
+            raise Refused(ErrorResponse())
+        assert (code, left) == (ResponseCode.STORED, _BIG_STORED.size), f"the server talks nonsense: {code}, {left}"
+        told, _number = _BIG_STORED.unpack(_whole(answers, left))
+    assert told == recipient, "the server tells of another recipient"
+
+
+def _whole(answers: BinaryIO, size: int) -> bytes:
+    data = answers.read(size)
+    if len(data) < size:
+        raise ConnectionResetError("the server ended the connection")
+    return data
 
 
 def _message(mail: Mail) -> DrillMessage:

@@ -19,14 +19,12 @@ from torture.random_kills import WEIGHTS
 def test_every_operation_dies_at_every_point_it_passes() -> None:
     # How far an upload is on disk is asked for only where the disk is slow. Deletion has a drill of
     # its own, expiry-and-deletion. What 648 says changes nothing. One worker is never told to
-    # forget. Messages of big-endian clients alone travel one by one, as an operation that the
-    # worker keeps and repeats by the same rules as a run of one.
+    # forget.
     operations = {operation.__name__ for operation in get_args(Operation)} - {
         "GetUploadProgress",
         "DeleteAccount",
         "GetAbout",
         "Forget",
-        "StoreMessage",
     }
     of_point: dict[FailPoint, set[str]] = {}
     for case in deaths_at_points.cases():
