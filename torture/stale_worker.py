@@ -2,7 +2,7 @@
 on; and the same with a worker that does not look who the owner is, which must write something.
 
 Owns: when a worker stands still and goes on, and the triggers that note who writes under whose
-ownership.
+ownership. Each row by who was superseded counts as an unexpected message.
 Promises: a worker that was superseded writes no row in any table, answers nobody, and ends: with
 the exit code for that, or because the server ended the transaction in which it stood still.
 Exposure: none.
@@ -13,8 +13,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import psutil
+
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row, say
+from torture.drill_messages import DrillMessage, parse_line
 from torture.patience import HANG_SECONDS
 from torture.programs import Server, wait_until
 from torture.replicated import Site
@@ -22,9 +25,10 @@ from torture.replicated import Site
 NAME: Final = "stale-worker"
 CONTROL: Final = "control-unfenced-worker"
 UNFENCED: Final = "torture.unfenced_worker"
+STAND_STILL: Final = "stand-still"
+"""A file in its folder, with which it is told to stand still before it appends a turn."""
 _FULL_ROUNDS: Final = 200
 _QUICK_ROUNDS: Final = 2
-_CONTROL_ROUNDS: Final = 4
 _MORE: Final = 10
 _LONGEST: Final = 2.5
 """Seconds until the first worker goes on: the other one has brought its journal into tables by
@@ -77,36 +81,32 @@ def _begin(site: Site, drill: str, place: Place, worker_module: str) -> tuple[li
     return servers, extension_cast(place, drill, servers[0], [servers[1].port])
 
 
-def _one_round(site: Site, servers: Sequence[Server], cast: Cast, seconds: float, *, fenced: bool) -> None:
+def _one_round(site: Site, servers: Sequence[Server], cast: Cast, seconds: float) -> None:
     """The first of `servers` is the owner at the beginning, the second one at the end."""
     stale, owner = servers[0].worker, servers[1].worker
     cast.await_more(_MORE)
     stale.send_signal(signal.SIGSTOP)
-    last = int(site.pair.primary.tell("SELECT coalesce(max(number), 0) FROM messageu_0.journal"))
     owner.start()
     servers[1].await_ready()
-    if fenced:
-        time.sleep(seconds)
-    else:
-        # So that the number of the turn that it appends is free; one may have been on its way.
-        wait_until(lambda: _first_turn(site) > last + 2, "a journal that was taken in")
+    time.sleep(seconds)
     stale.send_signal(signal.SIGCONT)
-    if fenced:
-        code = stale.process.wait(HANG_SECONDS)
-        was_ended = code == _EXIT_FAILED and _SERVER_ENDED_IT in stale.last_words()
-        if code != _EXIT_SUPERSEDED and not was_ended:
-            cast.problems.append(f"the worker that was superseded ended with {code}: {stale.last_words()}")
-    else:
-        wait_until(lambda: _stale_rows(site) or not stale.running, "a row or an end")
-        stale.end()
+    code = stale.process.wait(HANG_SECONDS)
+    was_ended = code == _EXIT_FAILED and _SERVER_ENDED_IT in stale.last_words()
+    if code != _EXIT_SUPERSEDED and not was_ended:
+        cast.problems.append(f"the worker that was superseded ended with {code}: {stale.last_words()}")
 
 
-def _first_turn(site: Site) -> int:
-    return int(site.pair.primary.tell("SELECT coalesce(min(number), 9223372036854775807) FROM messageu_0.journal"))
+def _stale_rows(site: Site) -> list[DrillMessage]:
+    """The rows by workers that were superseded, as messages that nobody may have sent: who wrote
+    into which table, and under whose epoch.
+    """
+    told = site.pair.primary.tell("SELECT string_agg(concat_ws(' ', who, what, epoch), ';') FROM public.stale")
+    return [parse_line(row) for row in told.split(";") if row]
 
 
-def _stale_rows(site: Site) -> int:
-    return int(site.pair.primary.tell("SELECT count(*) FROM public.stale"))
+def _judged(row: Row, stale: Sequence[DrillMessage]) -> Row:
+    """The row with what was written by who was superseded, which nobody expects."""
+    return row._replace(verdict=row.verdict._replace(unexpected=[*row.verdict.unexpected, *stale]))
 
 
 def run(place: Place) -> Row:
@@ -119,14 +119,15 @@ def run(place: Place) -> Row:
         try:
             cast.start()
             for number in range(rounds):
-                _one_round(site, servers, cast, chance.uniform(0, _LONGEST), fenced=True)
+                _one_round(site, servers, cast, chance.uniform(0, _LONGEST))
                 servers.reverse()
                 if number % _TELL_EVERY == _TELL_EVERY - 1:
-                    say(f"  {number + 1} takeovers, {_stale_rows(site)} rows by a worker that was superseded")
+                    say(f"  {number + 1} takeovers, {len(_stale_rows(site))} rows by a worker that was superseded")
             _finish(cast, servers)
             found = _stale_rows(site)
             rows = site.pair.primary.tell("SELECT last_value FROM public.looked_at")
-            row = cast.row(NAME, 0, f"{rounds} takeovers; {found} of {rows} rows were written by who was superseded")
+            note = f"{rounds} takeovers; {len(found)} of {rows} rows were written by who was superseded"
+            row = _judged(cast.row(NAME, 0, note), found)
         finally:
             cast.end()
     return row._replace(passed=row.passed and not found)
@@ -149,21 +150,27 @@ def _finish(cast: Cast, servers: Sequence[Server]) -> None:
 
 
 def run_control(place: Place) -> Row:
-    """A worker that appends whoever the owner is."""
+    """A worker that appends whoever the owner is stands still with a turn that it appends next."""
     with Site(place.folder_of(CONTROL)) as site:
         servers, cast = _begin(site, CONTROL, place, UNFENCED)
         servers[1].gateway.start()
+        stale, owner = servers[0].worker, servers[1].worker
         try:
             cast.start()
-            found = 0
-            for _ in range(_CONTROL_ROUNDS):
-                # PostgreSQL may end the worker before it appends a row.
-                _one_round(site, servers, cast, 0, fenced=False)
-                servers.reverse()
-                found = _stale_rows(site)
-                if found:
-                    break
-            row = cast.row(CONTROL, 0, f"{found} rows by who was superseded: there have to be some")
+            cast.await_more(_MORE)
+            (servers[0].folder / STAND_STILL).touch()
+            process = psutil.Process(stale.pid)
+            wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "a worker that stands still")
+            owner.start()
+            servers[1].await_ready()
+            # Rows that nobody can have written yet would show nothing.
+            too_early = _stale_rows(site)
+            stale.send_signal(signal.SIGCONT)
+            wait_until(lambda: _stale_rows(site) or not stale.running, "a row or an end")
+            stale.end()
+            found = _stale_rows(site)
+            note = f"{len(found)} rows by who was superseded: there have to be some"
+            row = _judged(cast.row(CONTROL, 0, note), found)
         finally:
             cast.end()
-    return row._replace(passed=found > 0)
+    return row._replace(passed=bool(found) and not too_early)
