@@ -6,7 +6,8 @@ Promises: an attack is *accepted* if a user is shown as authentic what its sende
 is shown it twice or in another order without a word; if a claim with wrong keys goes through; if
 what a client sends then can be opened by the attacker, or is under the published suite. One
 accepted attack fails the drill, and so does a message that the server delivered at last and that
-did not arrive. The control fails unless it sees attacks that are accepted.
+did not arrive. The control fails unless it sees attacks that are accepted; its row has attacks as
+acknowledged messages, and accepted ones as unexpected.
 Exposure: 127.0.0.1 only.
 
     kind                    what the server does
@@ -33,6 +34,7 @@ from typing import Final
 from torture import lies_about_keys, lies_in_mail
 from torture.checker import Verdict
 from torture.drill import Place, Row, examples, say
+from torture.drill_messages import DrillMessage
 from torture.lying_stage import Count, Kind, Stage, perform
 from torture.programs import Server
 
@@ -114,4 +116,15 @@ def run_control(place: Place) -> Row:
     counts = ", ".join(f"{name} {each.accepted} of {each.attacks}" for name, each in found.items())
     note = f"accepted: {counts}; "
     note += f"THE DRILL SAW NONE OF {', '.join(unseen)}" if unseen else "they must be, and the drill says so"
-    return Row(CONTROL, 0, Verdict(), not unseen, note, counted=False)
+    return Row(CONTROL, 0, verdict_of(found), not unseen, note)
+
+
+def verdict_of(found: Mapping[str, Count]) -> Verdict:
+    """Attacks in the place of messages, for the server sent each of them: what was accepted of a
+    kind came from nobody else.
+    """
+    attacks = sum(each.attacks for each in found.values())
+    accepted = [
+        DrillMessage("server", name, number) for name, each in found.items() for number in range(1, each.accepted + 1)
+    ]
+    return Verdict(attacks, attacks, len(accepted), unexpected=accepted)

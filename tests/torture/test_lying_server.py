@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from client.errors import KeysWithheld
 from client.messenger import Received, Text
 from common.values import ClientId
 from torture import lying_server
+from torture.checker import Verdict
 from torture.drill import Place
 from torture.drill_messages import DrillMessage
 from torture.lies_in_mail import is_silently_out_of_order
@@ -101,4 +104,15 @@ def test_every_kind_is_attacked_as_often_as_it_is_asked_for(stage: Stage) -> Non
 def test_the_control_sees_something_of_each_kind(tmp_path: Path) -> None:
     row = lying_server.run_control(Place(tmp_path, 1, 1.0, quick=True))
     assert row.passed, row.note
-    assert all(name in row.note for name in (*UNPROTECTED, *FIRST))
+    assert row.counted
+    accepted = Counter(attack.recipient for attack in row.verdict.unexpected)
+    assert set(accepted) == {*UNPROTECTED, *FIRST}
+    assert all(f"{name} {number} of " in row.note for name, number in accepted.items())
+    assert row.verdict.received == accepted.total() > 0
+    assert row.verdict.acknowledged == row.verdict.attempted == sum(map(int, re.findall(r" of (\d+)", row.note)))
+
+
+def test_the_row_of_the_control_has_the_counts_of_its_kinds() -> None:
+    verdict = lying_server.verdict_of({"replayed": Count(8, 2, 1), "cut": Count(3, 0, 3)})
+    assert verdict == Verdict(11, 11, 2, unexpected=[DrillMessage("server", "replayed", number) for number in (1, 2)])
+    assert not lying_server.verdict_of({"cut": Count(3, 0, 3)}).unexpected
