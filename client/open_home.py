@@ -124,7 +124,9 @@ class OpenHome:
         )  # fmt: skip
         retry = Retry(self.link.rest, tell, pauses)
         context = ClientContext(self.account, store, self.link, self.greeting)
-        self.suite_choice = SuiteChoice(self.account, self.link, self.greeting, self.suite_keys, self._fetch)
+        self.suite_choice = SuiteChoice(
+            self.account, self.link, self.greeting, self.suite_keys, self._fetch, store.server.known
+        )
         sealing = SuiteSealing(
             store, self.contacts, self.suite_choice, self.suite_keys, self._my_id, self._now, random_bytes
         )

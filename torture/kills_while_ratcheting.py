@@ -183,9 +183,11 @@ class _Homes:
             self._note_seeds(user)
 
     def resend(self) -> None:
-        """Everybody sends again what is possibly lost."""
+        """Everybody sends again what is possibly lost: at once, or when the others have fetched."""
         for user in _USERS:
-            self.problems += [f"{user}: {problem}" for problem in self._resent(user)]
+            if self._resent(user):
+                self.rest()
+                self.problems += [f"{user}: {problem}" for problem in self._resent(user)]
 
     def _resent(self, user: str) -> list[str]:
         for _ in range(_ROUNDS):
@@ -342,6 +344,8 @@ def run(place: Place) -> Row:
             say(
                 f"  {time.monotonic() - began:.0f} s: {homes.killed.total()} kills, {homes.verdict().acknowledged} sent"
             )
+        # What could not be opened in the last stage may have to wait an hour until it is asked for.
+        homes.rest()
         return _row(NAME, homes, healing)
 
 

@@ -97,6 +97,7 @@ class Talker:
         self._journal = Journal(orders.journal)
         self._wire = Journal(orders.wire)
         self._known = set(self._journal.lines)
+        self._told_last = ""
         self._number = sum(line.startswith("A ") for line in self._journal.lines)
         self._chance = random.Random(f"{orders.name} {len(self._journal.lines)}")
         self.messenger = Messenger(_open(orders, self._tell))
@@ -111,6 +112,7 @@ class Talker:
         self._wire.__exit__()
 
     def _tell(self, sentence: str) -> None:
+        self._told_last = sentence
         self._journal.write([f"T {sentence}".replace("\n", " ")])
 
     def send(self) -> None:
@@ -151,7 +153,8 @@ class Talker:
     def resend(self) -> list[str]:
         """Send again what is possibly lost; return why some of it can't be."""
         resent = self.messenger.resend()
-        return resent.problems or [f"{resent.left} stay marked as possibly lost"] * bool(resent.left)
+        left = f"{resent.left} stay marked as possibly lost, {resent.waiting} wait; told last: {self._told_last}"
+        return resent.problems or [left] * bool(resent.left)
 
     def finish(self) -> int:
         """Send what waits, and return how much does still."""

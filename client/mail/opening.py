@@ -4,8 +4,8 @@ Owns: opening a message, once, and what a failure leads to.
 Promises: what a message was opened to is on disk in the transaction that advances the session and
 uses up the keys; whatever breaks before, it is opened again from the same state. The same payload
 is shown once, however often it comes. What can't be opened because one of the two homes is an old
-copy is asked for again, at most once an hour of each sender, and a message of ours that somebody
-else could not open is sent again, once.
+copy is asked for again, at most once an hour of each sender who does not answer, and a message of
+ours that somebody else could not open is sent again, twice at most.
 Exposure: opens what strangers sent; a failure is a value, and is noted with the message.
 
     mark                  means
@@ -30,6 +30,7 @@ from client.mail.outgoing_file import CHUNK
 from client.mail.suite_sealing import SuiteSealing
 from client.store.home_store import Store
 from client.store.inbox import InboxRow
+from client.store.sent import MOST_REPEATS
 from client.suite1 import layout, messages, peers
 from client.suite1.messages import NotOpened, Opened, Order
 from client.suite1.payloads import MAX_IDS, CouldNotOpen, Payload, PayloadMalformed, decoded
@@ -204,6 +205,8 @@ class Opening:
         if result.form not in {layout.PAYLOAD, layout.RENEWED}:
             mark = _LATER
         self._store.peers.put_state(row.sender, peer.to_bytes())
+        if not result.retired:
+            self._store.peers.has_answered(row.sender)
         return self._store.inbox.was_opened(row, result.payload, rest, payload_id, mark)
 
     def _parts(self, row: InboxRow) -> tuple[bytes, bytes]:
@@ -233,7 +236,7 @@ class Opening:
 
     def ask_again(self) -> bool:
         """Put requests into the outbox to send again what could not be opened; return whether there
-        are any. Nobody is asked more than once an hour: what is to be asked for then waits.
+        are any. Who has not answered is asked once an hour: what is to be asked for then waits.
         """
         is_asking, now = False, self._now()
         for sender, tokens in self._store.inbox.to_ask().items():
@@ -251,18 +254,26 @@ class Opening:
         return is_asking
 
     def repeat(self, sender: ClientId, request: CouldNotOpen) -> tuple[int, int]:
-        """Send again what somebody could not open, each message once; return how many are sent
-        again, and how many can't be. Done twice, it changes nothing more.
+        """Send again what somebody could not open, each message once, and once more if that could
+        not be opened either; return how many are sent again, and how many can't be. Done twice, it
+        changes nothing more.
         """
         again = not_again = 0
+        is_unknown = False
         for name in request.ids:
-            sent = self._store.sent.by_payload(sender, name)
+            sent, most = self._store.sent.by_payload(sender, name), 1
+            if sent is None:
+                sent, most = self._store.sent.by_repeat(sender, name), MOST_REPEATS
             if sent is not None and sent.withheld:
                 not_again += 1
                 continue
-            if sent is None or sent.waiting:
+            if sent is None:
+                # It may have asked for something itself, as it is not in the history.
+                is_unknown = True
                 continue
-            if sent.asked_again:
+            if sent.waiting and not self._store.outbox.may_be_there(sent.outbox or 0):
+                continue
+            if sent.repeats >= most:
                 again += 1
                 continue
             try:
@@ -272,4 +283,6 @@ class Opening:
                 raise
             except ClientError:
                 not_again += 1
+        if is_unknown:
+            self._store.inbox.ask_once_more(sender)
         return again, not_again

@@ -17,6 +17,7 @@ from client.connection.handshake import Greeting
 from client.connection.server_link import ServerLink
 from client.errors import ClientError
 from client.identity.account import Account
+from client.store.settings import ServerRow
 from client.trust.suite_keys import SuiteKeys
 from common.client_protocol.versions import Feature
 from common.values import ClientId
@@ -32,12 +33,14 @@ class SuiteChoice:
         greeting: Greeting,
         keys: SuiteKeys,
         fetch: Callable[[], None],
+        server: Callable[[], ServerRow | None],
     ) -> None:
         self._account = account
         self._link = link
         self._greeting = greeting
         self._keys = keys
         self._fetch = fetch
+        self._server = server
 
     def is_on(self) -> bool:
         """Whether the present connection has suite 1."""
@@ -76,6 +79,17 @@ class SuiteChoice:
         Raises `KeysWithheld`, `KeyChanged`, and what `ServerLink.ask` raises.
         """
         return self._keys.claim(self._link, self._account.identity().client_id, client_id)
+
+    def publish(self) -> None:
+        """Publish our keys if that is due, before others are to use them.
+
+        Raises what `ServerLink.connect` raises, and `OutcomeUnknown`.
+        """
+        self._link.connect()
+        server = self._server()
+        if server is not None and self.is_on():
+            me = self._account.identity().client_id
+            self._keys.publish(self._link, me, server.server_id, server.generation)
 
     def expect(self, client_id: ClientId, fingerprint: bytes) -> None:
         """Believe, of somebody who is not known by keys, only those with this fingerprint, and ask

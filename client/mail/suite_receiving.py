@@ -68,6 +68,9 @@ class SuiteReceiving:
         if send and self._choice.is_on() and (is_asking or self._opening.has_repeated):
             self._opening.has_repeated = False
             with suppress(ClientError):
+                # What was not opened may have replaced our keys. Who is asked answers with those
+                # that are published.
+                self._choice.publish()
                 self._outbox.flush(self._me(), wait=False)
         if empty and self._store.inbox.next_unread(0) is None:
             self._keys.drop_expired()

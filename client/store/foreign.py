@@ -66,7 +66,7 @@ COLUMNS: Final = {
         "received_at": _TIME, "accepted_at": _or_none(_ANY_NUMBER), "sender_proven": _FLAG,
         "state": "{0} BETWEEN 0 AND 3", "repeated": _FLAG, "late": _FLAG,
         "saved_path": _or_none(f"({_TEXT} AND state IN (1, 2))"), "opened": _or_none(_COUNT),
-        "payload_id": _or_none(_ID), "mark": _or_none("length({0}) <= 100"), "ask": _FLAG,
+        "payload_id": _or_none(_ID), "mark": _or_none("length({0}) <= 100"), "ask": "{0} BETWEEN 0 AND 2",
     },
     "outbox": {
         "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "size": _SIZE,
@@ -84,7 +84,7 @@ COLUMNS: Final = {
         "number": _NUMBER, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "text": _or_none(_TEXT),
         "path": _or_none(_TEXT), "queued_at": _TIME, "stored_at": _or_none(_TIME),
         "message_id": _or_none(_ANY_NUMBER), "problem": _or_none(_TEXT), "outbox": _or_none(_NUMBER),
-        "after": _COUNT, "payload_id": _or_none(_ID), "asked_again": "{0} BETWEEN 0 AND 2",
+        "after": _COUNT, "payload_id": _or_none(_ID), "asked_again": "{0} BETWEEN 0 AND 3",
     },
     "pin": {
         "client_id": _ID, "name": _NAME, "public_key": _KEY, "since": _TIME, "verified_at": _or_none(_TIME),

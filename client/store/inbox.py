@@ -332,13 +332,24 @@ class InboxTable:
         to send them again yet.
         """
         found: dict[ClientId, list[bytes]] = {}
-        for sender, token in self._database.rows("SELECT sender, token FROM inbox WHERE ask ORDER BY sender, number"):
+        for sender, token in self._database.rows(
+            "SELECT sender, token FROM inbox WHERE ask AND ask = 1 ORDER BY sender, number"
+        ):
             found.setdefault(sender, []).append(token)
         return found
 
     def was_asked(self, sender: ClientId, token: bytes) -> None:
         """Within a transaction: note that a sender is asked to send a message again."""
-        self._database.run("UPDATE inbox SET ask = 0 WHERE sender = ? AND token = ?", sender, token)
+        self._database.run("UPDATE inbox SET ask = 2 WHERE sender = ? AND token = ? AND ask", sender, token)
+
+    def ask_once_more(self, sender: ClientId) -> None:
+        """A sender could not open what asked them: ask again for all that has not come since."""
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE inbox SET ask = 1 WHERE sender = ? AND ask AND ask = 2 AND NOT EXISTS "
+                "(SELECT 1 FROM inbox came WHERE came.sender = inbox.sender AND came.payload_id = inbox.token)",
+                sender,
+            )
 
     def unopened(self) -> list[int]:
         """Return the numbers of what came under suite 1, that nobody has tried to open, oldest

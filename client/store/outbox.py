@@ -14,7 +14,7 @@ from client.errors import CipherError
 from client.store.acknowledged import AcknowledgedRow, AcknowledgedTable
 from client.store.database import Database
 from client.store.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
-from client.store.sent import Outgoing, SentRow, SentTable
+from client.store.sent import MOST_REPEATS, Outgoing, SentRow, SentTable
 from client.store.spool import Spools
 from common.values import ClientId, MessageKind, Token
 
@@ -207,7 +207,7 @@ class OutboxTable:
         """
         with self._spools.brought_in([spool]), self._database.transaction():
             present = self._sent.numbered(sent.number)
-            if present is not None and not present.asked_again and not present.withheld:
+            if present is not None and present.repeats == sent.repeats < MOST_REPEATS and not present.withheld:
                 row = OutboxRow(
                     0, token, sent.recipient, MessageKind.SEALED, len(payload), payload, spool, now, unsealed=True,
                     digest=digest,
@@ -266,6 +266,18 @@ class OutboxTable:
     def is_waiting(self, number: int) -> bool:
         """Whether the outgoing message with this number has no answer yet."""
         return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL", number))
+
+    def may_be_there(self, number: int) -> bool:
+        """Whether a message of suite 1 waits in the form in which it leaves: the server may have
+        it.
+        """
+        return bool(
+            self._database.rows(
+                "SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL AND kind = ? AND NOT unsealed",
+                number,
+                MessageKind.SEALED,
+            )
+        )
 
     def waiting(self) -> Iterator[OutboxRow]:
         """Yield the messages to be sent, oldest first."""

@@ -43,7 +43,9 @@ class PeerRow(NamedTuple):
     told: bool
     """Whether the user was told of the change of the safety number."""
     asked_at: int | None
-    """When they were asked last to send again what could not be opened."""
+    """When they were asked last to send again what could not be opened; None: they were not, or
+    have answered since.
+    """
     state: bytes | None
     """As `client.suite1` writes it; None: there is none yet, or it was altered."""
 
@@ -157,6 +159,12 @@ class PeerTable:
     def was_asked(self, client_id: ClientId, now: int) -> None:
         """Within a transaction: note that a user is asked to send again what was not opened."""
         self._database.run("UPDATE peer SET asked_at = ? WHERE client_id = ?", now, client_id)
+
+    def has_answered(self, client_id: ClientId) -> None:
+        """Within a transaction: note that something of a user's was opened, so that they may be
+        asked at once when something is not.
+        """
+        self._database.run("UPDATE peer SET asked_at = NULL WHERE client_id = ? AND asked_at IS NOT NULL", client_id)
 
     def move(self, old: ClientId, client_id: ClientId) -> None:
         """Know a user by another id, with the same keys. If that id has shown others, these are

@@ -13,10 +13,14 @@ from client.store.database import Database, SqlValue
 from client.store.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
 from common.values import ClientId, MessageKind
 
-_ASKED: Final = 1
+_REPEATED: Final = 1
 """A value of `asked_again`: it was sent again because it was not opened."""
 WITHHELD: Final = 2
-"""Another one: it is never sent again. 0: neither."""
+"""Another one: it is never sent again. 0: it may be."""
+_REPEATED_TWICE: Final = 3
+"""Another one: what was sent again was not opened either, and it was sent once more."""
+_REPEATS: Final = {_REPEATED: 1, _REPEATED_TWICE: 2}
+MOST_REPEATS: Final = 2
 _LOST: Final = "EXISTS (SELECT 1 FROM acknowledged a WHERE a.number = sent.outbox AND a.lost)"
 _WAITS: Final = "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL)"
 
@@ -56,8 +60,10 @@ class SentRow(NamedTuple):
     """Sealed, and altered or moved since."""
     payload_id: bytes | None = None
     """The id of its payload, of suite 1; None: it is under the published suite."""
-    asked_again: bool = False
-    """It was sent once more, because its recipient could not open it."""
+    repeats: int = 0
+    """How often it was sent once more, because its recipient could not open it: at most
+    `MOST_REPEATS`.
+    """
     withheld: bool = False
     """It is never sent once more: its recipient has other keys since, or it is a file of an import.
     """
@@ -108,12 +114,29 @@ class SentTable:
         found = self._sent_rows("recipient = ? AND payload_id = ? LIMIT 1", recipient, payload_id)
         return found[0] if found else None
 
+    def by_repeat(self, recipient: ClientId, token: bytes) -> SentRow | None:
+        """Return the message to somebody that was sent again under this token, as long as that is
+        known.
+        """
+        found = self._sent_rows(
+            "outbox IN (SELECT number FROM acknowledged WHERE recipient = ?1 AND token = ?2 UNION ALL "
+            "SELECT number FROM outbox WHERE recipient = ?1 AND token = ?2) AND payload_id <> ?2",
+            recipient,
+            token,
+        )
+        return found[0] if found else None
+
     def sent_again(self, number: int, outbox: int) -> None:
         """Within a transaction: note that a message is sent once more, because its recipient could
         not open it, under another outbox number.
         """
         self._database.run(
-            "UPDATE sent SET outbox = ?, stored_at = NULL, asked_again = ? WHERE number = ?", outbox, _ASKED, number
+            "UPDATE sent SET outbox = ?, stored_at = NULL, asked_again = CASE asked_again WHEN 0 THEN ? ELSE ? END "
+            "WHERE number = ?",
+            outbox,
+            _REPEATED,
+            _REPEATED_TWICE,
+            number,
         )
 
     def withhold(self, recipient: ClientId) -> None:
@@ -218,6 +241,6 @@ class SentTable:
             bool(lost),
             damaged,
             payload_id,
-            asked == _ASKED,
+            _REPEATS.get(asked, 0),
             asked == WITHHELD,
         )  # fmt: skip

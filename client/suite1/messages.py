@@ -59,6 +59,7 @@ class Opened(NamedTuple):
     """An opened message. `form` is `layout.PAYLOAD` or `layout.RENEWED`; any other is of a later
     version, and its payload is kept as it is. `missing`: with `GAP`, how many messages before this
     one did not come. `renewed`: the peer started a new session because an earlier one failed.
+    `retired`: it came in a session that this home has given up.
     """
 
     keys: OwnKeys
@@ -69,6 +70,7 @@ class Opened(NamedTuple):
     order: Order
     missing: int
     renewed: bool
+    retired: bool
 
 
 class NotOpened(NamedTuple):
@@ -142,7 +144,7 @@ def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Open
     if isinstance(decrypted, OpenFailure):
         return _refused(keys, peer, decrypted)
     before = peer.sessions
-    keys, peer, plain, is_new = decrypted
+    keys, peer, plain, is_new, retired = decrypted
     peer = peer._replace(digests=(digest, *peer.digests)[:MAX_DIGESTS])
     inner = layout.unpacked(plain)
     failure = _inner_failure(keys, peer, pair, inner)
@@ -150,7 +152,7 @@ def open_message(keys: OwnKeys, peer: Peer, pair: Pair, envelope: bytes) -> Open
         # What a message that is not meant so has started sends nothing.
         return _refused(keys, peer._replace(sessions=before) if is_new else peer, failure)
     assert inner is not None
-    return _accepted(keys, peer, inner, is_new=is_new)
+    return _accepted(keys, peer, inner, is_new=is_new, retired=retired)
 
 
 def _refused(keys: OwnKeys, peer: Peer, failure: OpenFailure) -> NotOpened:
@@ -165,6 +167,7 @@ class _Decrypted(NamedTuple):
     peer: Peer
     plain: bytes
     is_new: bool
+    retired: bool
 
 
 def _decrypted(keys: OwnKeys, peer: Peer, message: olm.OlmMessage) -> _Decrypted | OpenFailure:
@@ -183,7 +186,7 @@ def _decrypted(keys: OwnKeys, peer: Peer, message: olm.OlmMessage) -> _Decrypted
             continue
         advanced, plain = result
         after = session._replace(olm=advanced, renewing=False, left=False)
-        return _Decrypted(keys, _moved(peer, session, after), plain, is_new=False)
+        return _Decrypted(keys, _moved(peer, session, after), plain, is_new=False, retired=after.retired)
     return OpenFailure.USED_KEY if is_used else OpenFailure.NO_SESSION
 
 
@@ -210,7 +213,7 @@ def _started(keys: OwnKeys, peer: Peer, message: olm.OlmMessage, session_id: byt
     keys = keys._replace(account=account, kept=None if keys.kept is None else max(0, keys.kept - 1))
     peer = peer._replace(session_ids=((session_id, generation), *remembered))
     started = PeerSession(session, retired=False, renewing=False)
-    return _Decrypted(keys, with_session(peer, started, peer.sessions), plain, is_new=True)
+    return _Decrypted(keys, with_session(peer, started, peer.sessions), plain, is_new=True, retired=False)
 
 
 _START_FAILURES: Final = {
@@ -231,7 +234,7 @@ def _inner_failure(keys: OwnKeys, peer: Peer, pair: Pair, inner: Inner | None) -
     return None
 
 
-def _accepted(keys: OwnKeys, peer: Peer, inner: Inner, *, is_new: bool) -> Opened:
+def _accepted(keys: OwnKeys, peer: Peer, inner: Inner, *, is_new: bool, retired: bool) -> Opened:
     renewed = inner.form == layout.RENEWED and is_new
     order, missing = Order.NEXT, 0
     if inner.number > peer.highest + 1:
@@ -243,7 +246,7 @@ def _accepted(keys: OwnKeys, peer: Peer, inner: Inner, *, is_new: bool) -> Opene
     if renewed:
         # Whoever renews may have been restored, and have replaced the outer key too.
         peer = to_claim_anew(peer._replace(sessions=_after_renewal(peer.sessions), renew=False))
-    return Opened(keys, peer, inner.form, inner.payload, inner.number, order, missing, renewed)
+    return Opened(keys, peer, inner.form, inner.payload, inner.number, order, missing, renewed, retired)
 
 
 def _after_renewal(sessions: tuple[PeerSession, ...]) -> tuple[PeerSession, ...]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import ClientError
 from client.identity.archive import export_home, import_home
+from client.identity.home import open_store
 from client.messenger import Messenger, Renewed, SavedFile, Text, UnknownKind, Unreadable
 from client.store.acknowledged import mark_lost
 from client.suite1.own_keys import OwnKeys
 from client.suite1.payloads import About, CouldNotOpen, File, decoded, encoded
 from client.suite1.peers import Peer
+from common.client_protocol.requests import PublishKeysRequest, SendRequest
 from common.values import TOKEN_SIZE, ClientId, Token
 from tests.client.exchange import receive, sends
-from tests.client.fake_gateway import FakeGateway, StoredMessage, SuiteMailroom
+from tests.client.fake_gateway import CLOSE, FakeGateway, StoredMessage, SuiteMailroom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -536,6 +540,186 @@ def test_two_homes_that_can_read_nothing_ask_each_other_once_an_hour(
     bob.send("alice", "five")
     assert Text("four") in receive(bob)
     assert Text("five") in receive(alice)
+
+
+def spoil(mailroom: SuiteMailroom, name: str) -> None:
+    """The server alters the newest message that waits for somebody."""
+    alter_last(mailroom, name, spoilt)
+
+
+def spoilt(message: StoredMessage) -> StoredMessage:
+    return message._replace(content=message.content[:1200] + bytes(80) + message.content[1280:])
+
+
+def test_who_answers_is_asked_again_within_the_hour(alice: Messenger, bob: Messenger, mailroom: SuiteMailroom) -> None:
+    """What was under way when the first request left has to wait for nothing."""
+    for number in range(5):
+        alice.send("bob", f"text {number}")
+        spoil(mailroom, "bob")
+        # The request of the first waits for Alice while she writes the others.
+        (content,) = receive(bob)
+        assert isinstance(content, Unreadable)
+    assert bob.home.store.inbox.to_ask() != {}
+    assert receive(alice) == [Renewed(1, 1)]
+    assert receive(bob) == [Text("text 0")]
+    assert receive(alice) == [Renewed(4, 4)]
+    assert receive(bob) == [Text(f"text {number}") for number in range(1, 5)]
+    assert bob.home.store.inbox.to_ask() == {}
+
+
+def test_what_opens_in_a_session_that_was_given_up_is_no_answer(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom
+) -> None:
+    """It was on its way when its sender was asked."""
+    alice.send("bob", "one")
+    receive(bob)
+    bob.send("alice", "two")
+    receive(alice)
+    alice.send("bob", "spoilt")
+    spoil(mailroom, "bob")
+    receive(bob)
+    alice.send("bob", "opens")
+    assert receive(bob) == [Text("opens")]
+    (peer,) = bob.home.store.peers.all()
+    assert peer.asked_at is not None
+    assert receive(alice) == [Renewed(1, 1)]
+    assert receive(bob) == [Text("spoilt")]
+    (peer,) = bob.home.store.peers.all()
+    assert peer.asked_at is None
+
+
+def test_what_was_sent_again_and_spoilt_too_is_sent_once_more(
+    make: Callable[..., Messenger], mailroom: SuiteMailroom
+) -> None:
+    clock = [NOW]
+    alice, bob = (make(name, clock=lambda: clock[0]) for name in ("alice", "bob"))
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "wanted")
+    for _ in range(3):
+        spoil(mailroom, "bob")
+        (content,) = receive(bob)
+        assert isinstance(content, Unreadable)
+        (renewed,) = receive(alice)
+        assert isinstance(renewed, Renewed)
+        clock[0] += 3600
+    # Twice by itself, and no more.
+    assert mailroom.boxes[mailroom.id_of("bob")] == []
+    (sent,) = alice.home.store.sent.all()
+    assert sent.repeats == 2
+
+
+def test_the_second_repeat_comes(make: Callable[..., Messenger], mailroom: SuiteMailroom, tmp_path: Path) -> None:
+    clock = [NOW]
+    alice, bob = (make(name, clock=lambda: clock[0]) for name in ("alice", "bob"))
+    alice.register("alice")
+    bob.register("bob")
+    (tmp_path / "plan.txt").write_text("the plan")
+    alice.send("bob", "wanted")
+    alice.send("bob", tmp_path / "plan.txt")
+    for _ in range(2):
+        box = mailroom.boxes[mailroom.id_of("bob")]
+        box[:] = map(spoilt, box)
+        assert [type(content) for content in receive(bob)] == [Unreadable] * 2
+        receive(alice)
+        clock[0] += 3600
+    text, file = receive(bob)
+    assert text == Text("wanted")
+    assert isinstance(file, SavedFile)
+    assert file.path.read_text() == "the plan"
+
+
+def test_new_keys_are_published_before_anybody_is_asked(
+    make: Callable[..., Messenger], tmp_path: Path, gateway: FakeGateway, mailroom: SuiteMailroom
+) -> None:
+    """Who is asked seals the answer to what is published, which this home lacks."""
+    clock = [NOW]
+    alice, bob = (make(name, clock=lambda: clock[0]) for name in ("alice", "bob"))
+    alice.register("alice")
+    bob.register("bob")
+    alice.send("bob", "one")
+    bob.send("alice", "two")
+    assert receive(bob) == [Text("one")]
+    assert receive(alice) == [Text("two")]
+    bob.close()
+    before = (tmp_path / "bob" / "store.db").read_bytes()
+    with make("bob", clock=lambda: clock[0]) as bob:
+        # Sealed to a key that he lacks, it seems: Bob makes others.
+        alice.send("bob", "three")
+        alter_last(mailroom, "bob", lambda one: one._replace(content=b"\1key!" + one.content[5:]))
+        assert [type(content) for content in receive(bob)] == [Unreadable]
+        receive(alice)
+        assert receive(bob) == [Text("three")]
+    alice.send("bob", "four")
+    # As by a snapshot of the whole machine: nothing shows it, and nothing is due to be published.
+    for path in (tmp_path / "bob").glob("store.db-*"):
+        path.unlink()
+    (tmp_path / "bob" / "store.db").write_bytes(before)
+    clock[0] += 60
+    bob = make("bob", clock=lambda: clock[0])
+    bob.users()
+    gateway.requests.clear()
+    assert [type(content) for content in receive(bob)] == [Unreadable]
+    asked = [type(request) for request in gateway.requests if isinstance(request, PublishKeysRequest | SendRequest)]
+    assert asked == [PublishKeysRequest, SendRequest]
+    assert all(isinstance(content, Renewed) for content in receive(alice))
+    assert receive(bob) == [Text("four")]
+
+
+def test_a_request_that_could_not_be_opened_is_made_again(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom
+) -> None:
+    alice.send("bob", "one")
+    receive(bob)
+    bob.send("alice", "two")
+    receive(alice)
+    alice.send("bob", "wanted")
+    spoil(mailroom, "bob")
+    receive(bob)
+    spoil(mailroom, "alice")
+    (content,) = receive(alice)
+    assert isinstance(content, Unreadable)
+    (renewed,) = receive(bob)
+    assert isinstance(renewed, Renewed)
+    assert receive(alice) == [Renewed(1, 1)]
+    assert receive(bob) == [Text("wanted")]
+    # And not for what has come.
+    bob.home.store.inbox.ask_once_more(alice.identity().client_id)
+    assert bob.home.store.inbox.to_ask() == {}
+
+
+def test_what_is_asked_for_before_the_server_has_answered_is_sent_again(
+    alice: Messenger, bob: Messenger, mailroom: SuiteMailroom, gateway: FakeGateway
+) -> None:
+    """Another process of the home was killed while it sent it."""
+    alice.send("bob", "one")
+    receive(bob)
+    bob.send("alice", "two")
+    receive(alice)
+
+    def lose_the_answer(request: object) -> None:
+        gateway.script.append(CLOSE)
+        if isinstance(request, SendRequest) and not mailroom.boxes[request.recipient]:
+            mailroom.put(request.requester, request.recipient, request.kind, request.content, request.token or b"")
+
+    gateway.on_request = lose_the_answer
+    number = alice.home.outbox.sealing.keep_text(bob.identity().client_id, "wanted")
+    with suppress(ClientError):
+        alice.home.outbox.flush(alice.identity().client_id)
+    gateway.on_request = lambda _: None
+    gateway.script.clear()
+    assert alice.home.store.outbox.is_waiting(number)
+    spoil(mailroom, "bob")
+    (content,) = receive(bob)
+    assert isinstance(content, Unreadable)
+    other = open_store(alice.home.store.database.path.parent)
+    with other.sender(wait=True):
+        assert receive(alice) == [Renewed(1, 1)]
+    other.close()
+    # The server knows the token of the one that was spoilt.
+    mailroom.accepted.clear()
+    alice.send_waiting()
+    assert Text("wanted") in receive(bob)
 
 
 def test_the_keys_of_a_lost_home_begin_conversations_anew(

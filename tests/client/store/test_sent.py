@@ -57,7 +57,7 @@ def test_what_somebody_got_is_withheld_and_what_waits_is_not(store: Store) -> No
         store.sent.withhold(A)
     rows = store.sent.all()
     assert [(row.text, row.withheld) for row in rows] == [("1", True), ("2", False), ("3", True), ("4", False)]
-    assert not any(row.asked_again for row in rows)
+    assert not any(row.repeats for row in rows)
     assert store.outbox.repeat(rows[2], b"payload", None, Token(bytes(16)), NOW) is None
 
 
