@@ -6,7 +6,7 @@ a drill that breaks off before that it is said what is certain, and that the res
 Exposure: none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Final
@@ -86,14 +86,7 @@ class Cast:
 
     def look_for_deaths(self) -> None:
         """Note processes that ended without being killed."""
-        for actor in (*self.senders, *self.receivers):
-            if not actor.process.is_alive():
-                self.problems.append(f"a client ended by itself with {actor.process.exitcode}")
-                actor.start()
-        for program in self.server.programs:
-            if not program.running:
-                self.problems.append(f"{program.module} ended by itself: {program.last_words()}")
-                program.start()
+        self.problems += start_again((*self.senders, *self.receivers), self.server)
 
     def finish(self) -> None:
         """No more kills: senders get their last acknowledgements, then receivers empty
@@ -133,6 +126,20 @@ class Cast:
                 f"  broken off before everything was fetched, and not counted: of {verdict.acknowledged:,} "
                 f"acknowledged {len(verdict.not_fetched):,} are not fetched yet. {examples(verdict)}".rstrip()
             )
+
+
+def start_again(actors: Iterable[Actor], server: Server) -> list[str]:
+    """Start clients and programs that ended without being killed; what is to be said of each."""
+    problems: list[str] = []
+    for actor in actors:
+        if not actor.process.is_alive():
+            problems.append(f"a client ended by itself with {actor.process.exitcode}")
+            actor.start()
+    for program in server.programs:
+        if not program.running:
+            problems.append(f"{program.module} ended by itself: {program.last_words()}")
+            program.start()
+    return problems
 
 
 def extension_cast(place: Place, drill: str, server: Server | None = None, other_ports: Sequence[int] = ()) -> Cast:

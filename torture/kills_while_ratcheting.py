@@ -23,6 +23,7 @@ from client.identity.archive import export_home, import_home
 from client.identity.home import open_store
 from client.suite1.own_keys import OwnKeys
 from torture.actors import Actor
+from torture.cast import start_again
 from torture.checker import Verdict, judge
 from torture.drill import Place, Row, examples, say
 from torture.olm_messages import KeyUses
@@ -133,7 +134,7 @@ class _Homes:
         acknowledged = self._acknowledged()
         for number in range(1, how_many + 1):
             time.sleep(self._chance.expovariate(1 / _PAUSE))
-            self._look_for_deaths()
+            self.problems += start_again(self._actors, self.server)
             (who,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
             if who == "client":
                 actor = self._chance.choice(self._actors)
@@ -154,16 +155,6 @@ class _Homes:
 
     def _acknowledged(self) -> int:
         return sum(count_acknowledged(orders) for orders in self.all_orders)
-
-    def _look_for_deaths(self) -> None:
-        for actor in self._actors:
-            if not actor.process.is_alive():
-                self.problems.append(f"a client ended by itself with {actor.process.exitcode}")
-                actor.start()
-        for program in self.server.programs:
-            if not program.running:
-                self.problems.append(f"{program.module} ended by itself: {program.last_words()}")
-                program.start()
 
     # --- undisturbed
 

@@ -45,6 +45,16 @@ def test_what_is_acknowledged_is_counted(tmp_path: Path) -> None:
     cast.end()
 
 
+def test_who_ended_without_being_killed_is_noted_and_starts_again(tmp_path: Path) -> None:
+    cast = cast_with(tmp_path, [])
+    cast.server.programs = ()
+    ended = [actor.process.pid for actor in (*cast.senders, *cast.receivers)]
+    cast.look_for_deaths()
+    assert cast.problems == ["a client ended by itself with 0"] * 2
+    assert not {actor.process.pid for actor in (*cast.senders, *cast.receivers)} & set(ended)
+    cast.end()
+
+
 def test_a_drill_that_breaks_off_says_what_was_not_fetched_and_calls_it_no_loss(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
