@@ -3,6 +3,7 @@ pipelined, and garbage.
 """
 
 import struct
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -406,18 +407,6 @@ def test_a_run_is_the_bytes_as_they_came() -> None:
     assert runs(data) == [PipelinedSends(ID, [bytes([number]) * 16 for number in range(5)], data)]
 
 
-@pytest.mark.parametrize("limits", [LIMITS._replace(run_messages=3), LIMITS._replace(run_bytes=len(send(0)) * 2)])
-def test_a_run_ends_where_it_is_long_enough(limits: Limits) -> None:
-    connection = ServerConnection(limits)
-    connection.receive_data(b"".join(map(send, range(8))) + send(8)[:10])
-    sizes = []
-    while (event := connection.next_event()) is not None:
-        assert isinstance(event, PipelinedSends)
-        sizes.append(len(event.recipients))
-    assert sizes == [1, 3, 3, 1]
-    assert connection.phase is Phase.HEADER
-
-
 def test_what_a_connection_keeps_is_told_whole() -> None:
     connection = ServerConnection(LIMITS)
     assert connection.memory == 0
@@ -492,10 +481,12 @@ def test_what_ends_a_run_of_642s() -> None:
         assert len(found) > 2
 
 
-@pytest.mark.parametrize("limits", [LIMITS._replace(run_messages=3), LIMITS._replace(run_bytes=len(send_once(0)) * 2)])
-def test_a_run_of_642s_ends_where_it_is_long_enough(limits: Limits) -> None:
+@pytest.mark.parametrize("by_bytes", [False, True], ids=["messages", "bytes"])
+@pytest.mark.parametrize("sent", [send, send_once])
+def test_a_run_ends_where_it_is_long_enough(sent: Callable[[int], bytes], by_bytes: bool) -> None:
+    limits = LIMITS._replace(run_bytes=len(sent(0)) * 2) if by_bytes else LIMITS._replace(run_messages=3)
     connection = ServerConnection(limits)
-    connection.receive_data(b"".join(map(send_once, range(8))) + send_once(8)[:10])
+    connection.receive_data(b"".join(map(sent, range(8))) + sent(8)[:10])
     sizes = []
     while (event := connection.next_event()) is not None:
         assert isinstance(event, PipelinedSends)
