@@ -11,7 +11,6 @@ store, which has many users and a mailbox with much mail; each has a server that
 Exposure: binds to addresses of 127.0.0.0/8.
 """
 
-import statistics
 import time
 from typing import Final, NamedTuple
 
@@ -44,7 +43,7 @@ from torture.floods import (
     crowd_of_users,
     half_upload,
     once,
-    p99,
+    typical_p99,
 )
 from torture.many_sources import SLOW_SECONDS, SLOWER, client_hello, dripped, greeted, source_addresses
 from torture.programs import Server, free_port
@@ -171,10 +170,6 @@ def _much_mail(port: int, villain: Account, mailbox: Account, count: int) -> Non
                 assert isinstance(answer, StoredResponse), answer
 
 
-def _typical_p99(innocent: Innocent, rounds: int, samples: int) -> float:
-    return statistics.median(p99(innocent.seconds(samples)) for _ in range(rounds))
-
-
 class Accounts(NamedTuple):
     """Whose mail it is: the innocent client's, the attackers', and that of the full mailbox."""
 
@@ -193,7 +188,7 @@ def prepare(server: Server, sizes: _Sizes) -> Accounts:
 
 def beside(server: Server, tls_port: int, attack: Attack, innocent: Innocent, sizes: _Sizes) -> Measured:
     """What one attack on a server that was just started does to the innocent client."""
-    calm = _typical_p99(innocent, sizes.rounds, sizes.samples)
+    calm = typical_p99(innocent, sizes.rounds, sizes.samples)
     if attack.few_descriptors:
         # What the gateway has open already counts, too.
         psutil.Process(server.gateway.pid).rlimit(psutil.RLIMIT_NOFILE, (_FEW_DESCRIPTORS, _FEW_DESCRIPTORS))
@@ -205,7 +200,7 @@ def beside(server: Server, tls_port: int, attack: Attack, innocent: Innocent, si
     try:
         with memory.watched():
             time.sleep(sizes.warm_up)
-            measured = _typical_p99(innocent, sizes.rounds, sizes.samples)
+            measured = typical_p99(innocent, sizes.rounds, sizes.samples)
             assert attackers.process.is_alive(), "the attack has ended by itself"
     finally:
         attackers.kill()

@@ -240,6 +240,11 @@ def p99(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98]
 
 
+def typical_p99(innocent: Innocent, rounds: int, samples: int) -> float:
+    """The median of so many, each of so many requests."""
+    return statistics.median(p99(innocent.seconds(samples)) for _ in range(rounds))
+
+
 def crowd_of_users(port: int, count: int) -> None:
     """So many users, whom a 601 has to name."""
     with Caller(port) as caller:
@@ -270,15 +275,11 @@ def _beside(flood: Flood, server: Server, innocent: Innocent, rounds: int, sampl
     try:
         with memory.watched():
             time.sleep(warm_up)
-            measured = _typical_p99(innocent, rounds, samples)
+            measured = typical_p99(innocent, rounds, samples)
             assert attackers.process.is_alive(), "the flood has ended by itself"
     finally:
         attackers.kill()
     return Measured(flood.name, flood.judged, measured, memory.largest)
-
-
-def _typical_p99(innocent: Innocent, rounds: int, samples: int) -> float:
-    return statistics.median(p99(innocent.seconds(samples)) for _ in range(rounds))
 
 
 def run(place: Place) -> Row:
@@ -302,7 +303,7 @@ def run(place: Place) -> Row:
             if flood.name.startswith("601"):
                 crowd_of_users(server.port, users)
             innocent = Innocent(server.port, account)
-            calm.append(_typical_p99(innocent, rounds, samples))
+            calm.append(typical_p99(innocent, rounds, samples))
             beside.append(_beside(flood, server, innocent, rounds, samples, 0.2 if place.quick else _WARM_UP))
             say(f"  {NAME}: calm {calm[-1] * 1000:.1f} ms, {beside[-1]}")
             problems += [f"{program.module} ended" for program in server.programs if not program.running]
