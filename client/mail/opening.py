@@ -237,7 +237,11 @@ class Opening:
     def ask_again(self) -> bool:
         """Put requests into the outbox to send again what could not be opened; return whether there
         are any. Who has not answered is asked once an hour: what is to be asked for then waits.
+        Nobody is asked while keys of ours are replaced and not published: the answer would be
+        sealed to those before.
         """
+        if self._keys.are_replaced():
+            return False
         is_asking, now = False, self._now()
         for sender, tokens in self._store.inbox.to_ask().items():
             with self._store.database.transaction():
@@ -259,7 +263,7 @@ class Opening:
         changes nothing more.
         """
         again = not_again = 0
-        is_unknown = False
+        unknown: list[bytes] = []
         for name in request.ids:
             sent, most = self._store.sent.by_payload(sender, name), 1
             if sent is None:
@@ -269,7 +273,7 @@ class Opening:
                 continue
             if sent is None:
                 # It may have asked for something itself, as it is not in the history.
-                is_unknown = True
+                unknown.append(name)
                 continue
             if sent.waiting and not self._store.outbox.may_be_there(sent.outbox or 0):
                 continue
@@ -283,6 +287,8 @@ class Opening:
                 raise
             except ClientError:
                 not_again += 1
-        if is_unknown:
-            self._store.inbox.ask_once_more(sender)
+        if unknown:
+            with self._store.database.transaction():
+                asked = self._store.peers.take_requests(sender, unknown)
+                self._store.inbox.ask_once_more(sender, asked)
         return again, not_again

@@ -80,8 +80,8 @@ class SuiteChoice:
         """
         return self._keys.claim(self._link, self._account.identity().client_id, client_id)
 
-    def publish(self) -> None:
-        """Publish our keys if that is due, before others are to use them.
+    def publish_replaced(self) -> None:
+        """Publish our keys if a failure has replaced them, before others are to use them.
 
         Raises what `ServerLink.connect` raises, and `OutcomeUnknown`.
         """
@@ -89,7 +89,7 @@ class SuiteChoice:
         server = self._server()
         if server is not None and self.is_on():
             me = self._account.identity().client_id
-            self._keys.publish(self._link, me, server.server_id, server.generation)
+            self._keys.publish_replaced(self._link, me, server.server_id, server.generation)
 
     def expect(self, client_id: ClientId, fingerprint: bytes) -> None:
         """Believe, of somebody who is not known by keys, only those with this fingerprint, and ask

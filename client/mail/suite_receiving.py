@@ -64,13 +64,21 @@ class SuiteReceiving:
         """Do what follows from messages that were opened, or could not be. `send`: the server can
         be asked now. `empty`: everything that waited was fetched.
         """
+        may_send = send and self._choice.is_on() and self._have_published()
         is_asking = self._opening.ask_again()
-        if send and self._choice.is_on() and (is_asking or self._opening.has_repeated):
+        if may_send and (is_asking or self._opening.has_repeated):
             self._opening.has_repeated = False
             with suppress(ClientError):
-                # What was not opened may have replaced our keys. Who is asked answers with those
-                # that are published.
-                self._choice.publish()
                 self._outbox.flush(self._me(), wait=False)
         if empty and self._store.inbox.next_unread(0) is None:
             self._keys.drop_expired()
+
+    def _have_published(self) -> bool:
+        """What was not opened may have replaced our keys, and who is asked answers with those that
+        are published. Whether the connection is still good.
+        """
+        try:
+            self._choice.publish_replaced()
+        except ClientError:
+            return False
+        return True

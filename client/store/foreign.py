@@ -66,7 +66,7 @@ COLUMNS: Final = {
         "received_at": _TIME, "accepted_at": _or_none(_ANY_NUMBER), "sender_proven": _FLAG,
         "state": "{0} BETWEEN 0 AND 3", "repeated": _FLAG, "late": _FLAG,
         "saved_path": _or_none(f"({_TEXT} AND state IN (1, 2))"), "opened": _or_none(_COUNT),
-        "payload_id": _or_none(_ID), "mark": _or_none("length({0}) <= 100"), "ask": "{0} BETWEEN 0 AND 2",
+        "payload_id": _or_none(_ID), "mark": _or_none("length({0}) <= 100"), "ask": _FLAG,
     },
     "outbox": {
         "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 5", "size": _SIZE,

@@ -17,7 +17,7 @@ Exposure: keeps what strangers sent, as it came.
 Source: docs/guarantees.md, docs/journeys.md.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -332,23 +332,24 @@ class InboxTable:
         to send them again yet.
         """
         found: dict[ClientId, list[bytes]] = {}
-        for sender, token in self._database.rows(
-            "SELECT sender, token FROM inbox WHERE ask AND ask = 1 ORDER BY sender, number"
-        ):
+        for sender, token in self._database.rows("SELECT sender, token FROM inbox WHERE ask ORDER BY sender, number"):
             found.setdefault(sender, []).append(token)
         return found
 
     def was_asked(self, sender: ClientId, token: bytes) -> None:
         """Within a transaction: note that a sender is asked to send a message again."""
-        self._database.run("UPDATE inbox SET ask = 2 WHERE sender = ? AND token = ? AND ask", sender, token)
+        self._database.run("UPDATE inbox SET ask = 0 WHERE sender = ? AND token = ?", sender, token)
 
-    def ask_once_more(self, sender: ClientId) -> None:
-        """A sender could not open what asked them: ask again for all that has not come since."""
-        with self._database.transaction():
+    def ask_once_more(self, sender: ClientId, tokens: Iterable[bytes]) -> None:
+        """Within a transaction: a sender could not open what asked them for these. What has not
+        come since is asked for again.
+        """
+        for token in tokens:
             self._database.run(
-                "UPDATE inbox SET ask = 1 WHERE sender = ? AND ask AND ask = 2 AND NOT EXISTS "
+                "UPDATE inbox SET ask = 1 WHERE sender = ? AND token = ? AND NOT EXISTS "
                 "(SELECT 1 FROM inbox came WHERE came.sender = inbox.sender AND came.payload_id = inbox.token)",
                 sender,
+                token,
             )
 
     def unopened(self) -> list[int]:

@@ -9,11 +9,13 @@ Exposure: holds the ratchets' secrets.
 Source: docs/suite-1.md; docs/decisions/0030-a-ratchet-in-the-store.md.
 """
 
+from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple
 
 from client.errors import CipherError
 from client.store.database import Database
 from client.store.sealing import PEER_STATE, Sealing
+from client.suite1.payloads import MAX_IDS
 from client.suite1.values import Identity
 from common.values import ClientId
 
@@ -21,6 +23,15 @@ _COLUMNS: Final = (
     "number, client_id, ed25519, curve25519, since, after, verified_at, offered_ed25519, offered_curve25519, "
     "offered_since, told, asked_at, state"
 )
+REQUESTS: Final = "asked:"
+"""The setting that holds the newest requests to a user to send something again, behind it the id in
+hex. A line for each, oldest first: its token, and those that it asks for, in hex.
+"""
+_MOST_REQUESTS: Final = 7
+"""Of one user: so the setting is below 65,536 characters."""
+_HEX: Final = frozenset("0123456789abcdef")
+_ID_DIGITS: Final = 32
+_LONGEST_LINE: Final = (1 + MAX_IDS) * _ID_DIGITS
 
 
 class PeerRow(NamedTuple):
@@ -165,6 +176,40 @@ class PeerTable:
         asked at once when something is not.
         """
         self._database.run("UPDATE peer SET asked_at = NULL WHERE client_id = ? AND asked_at IS NOT NULL", client_id)
+
+    def keep_request(self, client_id: ClientId, token: bytes, asked: Iterable[bytes]) -> None:
+        """Within a transaction: note what a request to a user asks for."""
+        line = "".join(one.hex() for one in (token, *asked))
+        self._put_requests(client_id, [*self._requests(client_id), line][-_MOST_REQUESTS:])
+
+    def take_requests(self, client_id: ClientId, tokens: Collection[bytes]) -> list[bytes]:
+        """Within a transaction: forget the requests with these tokens, which a user could not open;
+        return what they asked for. A request is in one answer: else two homes, each of which asks
+        for what the other one does not know, would go on for ever.
+        """
+        wanted = {token.hex() for token in tokens}
+        found: list[str] = []
+        others: list[str] = []
+        for line in self._requests(client_id):
+            (found if line[:_ID_DIGITS] in wanted else others).append(line)
+        if found:
+            self._put_requests(client_id, others)
+        return [
+            bytes.fromhex(line[at : at + _ID_DIGITS])
+            for line in found
+            for at in range(_ID_DIGITS, len(line), _ID_DIGITS)
+        ]
+
+    def _requests(self, client_id: ClientId) -> list[str]:
+        value = self._database.value("SELECT value FROM setting WHERE name = ?", f"{REQUESTS}{client_id.hex()}")
+        lines = str(value or "").split("\n")
+        # Whoever made an imported store chose the text.
+        return [one for one in lines if len(one) <= _LONGEST_LINE and not len(one) % 2 and _HEX.issuperset(one) and one]
+
+    def _put_requests(self, client_id: ClientId, lines: list[str]) -> None:
+        self._database.run(
+            "INSERT OR REPLACE INTO setting VALUES (?, ?)", f"{REQUESTS}{client_id.hex()}", "\n".join(lines)
+        )
 
     def move(self, old: ClientId, client_id: ClientId) -> None:
         """Know a user by another id, with the same keys. If that id has shown others, these are

@@ -231,7 +231,7 @@ CREATE INDEX peer_offered ON peer (number) WHERE offered_ed25519 IS NOT NULL;
 ALTER TABLE inbox ADD COLUMN opened INTEGER;   -- kind 5, once opened: how many bytes of content are the payload
 ALTER TABLE inbox ADD COLUMN payload_id BLOB;
 ALTER TABLE inbox ADD COLUMN mark TEXT;        -- kind 5: see client/mail/opening.py
-ALTER TABLE inbox ADD COLUMN ask INTEGER NOT NULL DEFAULT 0;  -- 1: ask its sender to send it again; 2: was asked
+ALTER TABLE inbox ADD COLUMN ask INTEGER NOT NULL DEFAULT 0;  -- its sender is to be asked to send it again
 CREATE INDEX inbox_sealed ON inbox (sender, digest) WHERE kind = 5;
 CREATE INDEX inbox_ask ON inbox (sender, number) WHERE ask;
 CREATE INDEX inbox_payload ON inbox (sender, payload_id) WHERE payload_id IS NOT NULL;

@@ -120,7 +120,10 @@ class SentTable:
         """
         found = self._sent_rows(
             "outbox IN (SELECT number FROM acknowledged WHERE recipient = ?1 AND token = ?2 UNION ALL "
-            "SELECT number FROM outbox WHERE recipient = ?1 AND token = ?2) AND payload_id <> ?2",
+            "SELECT number FROM outbox WHERE recipient = ?1 AND token = ?2) AND payload_id <> ?2 "
+            # Whoever has another id since may have got it under that one. The plus keeps the index
+            # of recipients out.
+            "AND +recipient = ?1",
             recipient,
             token,
         )

@@ -99,10 +99,12 @@ class SuiteKeys:
         """
         if self._is_old_copy():
             self._begin_anew()
-        request = self._publication(me, server_id, generation)
-        if request is None:
+        publication = self._publication(me, server_id, generation)
+        if publication is None:
             return
         fail_points.reach(FailPoint.CLIENT_KEYS_MADE)
+        forget = bool(publication.flags & own_keys.FORGET)
+        request = PublishKeysRequest(me, forget, publication.bundle, b"".join(publication.one_time_keys))
         answer = link.exchange(request, REPLY_TIMEOUT)
         if answer is None:
             raise OutcomeUnknown(
@@ -113,10 +115,26 @@ class SuiteKeys:
             with self._store.database.transaction():
                 row = self._own_row()
                 assert row is not None
-                keys = own_keys.published(OwnKeys.from_bytes(row.state), answer.kept, self._now())
-                self._store.own_keys.put(OwnKeysRow(me, keys.to_bytes(), server_id, generation))
+                keys = OwnKeys.from_bytes(row.state)
+                # Another process of this home may have replaced the keys meanwhile: those of now
+                # are not confirmed by this.
+                if keys.pending == publication:
+                    keys = own_keys.published(keys, answer.kept, self._now())
+                    self._store.own_keys.put(OwnKeysRow(me, keys.to_bytes(), server_id, generation))
 
-    def _publication(self, me: ClientId, server_id: bytes, generation: int) -> PublishKeysRequest | None:
+    def are_replaced(self) -> bool:
+        """Whether the server has other keys of ours than those of now, as far as is known."""
+        keys = self.own()
+        return keys is not None and (keys.forget or keys.outer[-1].published_at is None)
+
+    def publish_replaced(self, link: ServerLink, me: ClientId, server_id: bytes, generation: int) -> None:
+        """Publish now what a failure has replaced. All else waits for the next sign-in: else
+        whoever begins sessions would have one-time keys made without end. Raises `OutcomeUnknown`.
+        """
+        if self.are_replaced():
+            self.publish(link, me, server_id, generation)
+
+    def _publication(self, me: ClientId, server_id: bytes, generation: int) -> own_keys.Publication | None:
         """Make what is to be published, and keep its private halves; None: nothing is due."""
         now = self._now()
         with self._store.database.transaction():
@@ -135,8 +153,7 @@ class SuiteKeys:
             keys, publication = own_keys.prepare_publication(keys, me, now, self._random_bytes)
             before = row or OwnKeysRow(me, b"")
             self._store.own_keys.put(before._replace(client_id=me, state=keys.to_bytes()))
-        forget = bool(publication.flags & own_keys.FORGET)
-        return PublishKeysRequest(me, forget, publication.bundle, b"".join(publication.one_time_keys))
+        return publication
 
     def _is_old_copy(self) -> bool:
         """Whether this home was copied, or restored from a copy: then keys of it may have been used
@@ -348,3 +365,5 @@ def put_request_to_repeat(
     """
     name = token(random_bytes(TOKEN_SIZE))
     store.outbox.insert_payload(client_id, encoded(CouldNotOpen(About(name, now), tokens)), name, now)
+    if tokens:
+        store.peers.keep_request(client_id, name, tokens)

@@ -14,13 +14,14 @@ from client.identity.archive import export_home, import_home
 from client.identity.home import open_store
 from client.messenger import Messenger, Renewed, SavedFile, Text, UnknownKind, Unreadable
 from client.store.acknowledged import mark_lost
+from client.suite1 import own_keys
 from client.suite1.own_keys import OwnKeys
 from client.suite1.payloads import About, CouldNotOpen, File, decoded, encoded
 from client.suite1.peers import Peer
 from common.client_protocol.requests import PublishKeysRequest, SendRequest
 from common.values import TOKEN_SIZE, ClientId, Token
 from tests.client.exchange import receive, sends
-from tests.client.fake_gateway import CLOSE, FakeGateway, StoredMessage, SuiteMailroom
+from tests.client.fake_gateway import CLOSE, ERROR, FakeGateway, StoredMessage, SuiteMailroom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -684,7 +685,10 @@ def test_a_request_that_could_not_be_opened_is_made_again(
     assert receive(alice) == [Renewed(1, 1)]
     assert receive(bob) == [Text("wanted")]
     # And not for what has come.
-    bob.home.store.inbox.ask_once_more(alice.identity().client_id)
+    with bob.home.store.database.transaction():
+        (row,) = [one for one in bob.home.store.inbox.seen(0) if one.opened is None]
+        assert row.token is not None
+        bob.home.store.inbox.ask_once_more(alice.identity().client_id, [row.token])
     assert bob.home.store.inbox.to_ask() == {}
 
 
@@ -810,3 +814,92 @@ def test_old_outer_keys_are_dropped_in_time(make: Callable[..., Messenger], gate
         kept.append(len(own.outer))
     assert kept[0] == 1
     assert 1 < kept[-1] <= 4
+
+
+def made_up(mailroom: SuiteMailroom, sender: str, recipient: str, token: bytes) -> None:
+    """The server hands out a message that nobody has sent."""
+    content = bytes([1, *os.urandom(3), 0, 0, 5, 0, 0]) + os.urandom(1280)
+    mailroom.put(mailroom.id_of(sender), mailroom.id_of(recipient), 5, content, token)
+
+
+def test_two_messages_that_nobody_has_sent_do_not_make_two_homes_ask_without_end(
+    make: Callable[..., Messenger], mailroom: SuiteMailroom, gateway: FakeGateway
+) -> None:
+    """Neither home has in its history what the other one asks for."""
+    alice, bob = talking(make)
+    made_up(mailroom, "alice", "bob", b"a" * 16)
+    made_up(mailroom, "bob", "alice", b"b" * 16)
+    gateway.requests.clear()
+    for _ in range(10):
+        receive(alice)
+        receive(bob)
+    assert len(sends(gateway)) == 2
+
+
+def test_nobody_is_asked_while_the_server_does_not_take_the_new_keys(
+    make: Callable[..., Messenger], mailroom: SuiteMailroom, gateway: FakeGateway
+) -> None:
+    """The answer would be sealed to those before."""
+    alice, bob = talking(make)
+    refuses = [True]
+
+    def refuse(request: object) -> None:
+        if isinstance(request, PublishKeysRequest) and refuses[0]:
+            gateway.script.append(ERROR)
+
+    gateway.on_request = refuse
+    alice.send("bob", "wanted")
+    alter_last(mailroom, "bob", lambda one: one._replace(content=b"\1key!" + one.content[5:]))
+    gateway.requests.clear()
+    assert [type(content) for content in receive(bob)] == [Unreadable]
+    assert sends(gateway) == []
+    refuses.clear()
+    refuses.append(False)
+    assert receive(bob) == []
+    assert receive(alice) == [Renewed(1, 1)]
+    assert receive(bob) == [Text("wanted")]
+
+
+def test_keys_that_another_process_replaced_meanwhile_are_not_taken_for_published(
+    make: Callable[..., Messenger], gateway: FakeGateway
+) -> None:
+    alice, bob = talking(make)
+    keys = bob.home.suite_keys
+
+    def replace(request: object) -> None:
+        if isinstance(request, PublishKeysRequest):
+            gateway.on_request = lambda _: None
+            other = open_store(bob.home.store.database.path.parent)
+            row = other.own_keys.get()
+            assert row is not None
+            newer = own_keys.replaced(OwnKeys.from_bytes(row.state), int(NOW * 1000), os.urandom)
+            with other.database.transaction():
+                other.own_keys.put(row._replace(state=newer.to_bytes()))
+            other.close()
+
+    gateway.on_request = replace
+    with bob.home.store.database.transaction():
+        own = keys.own()
+        assert own is not None
+        keys.keep_own(own_keys.replaced(own, int(NOW * 1000), os.urandom))
+    bob.home.suite_choice.publish_replaced()
+    assert keys.are_replaced()
+    bob.home.suite_choice.publish_replaced()
+    assert not keys.are_replaced()
+    alice.close()
+
+
+def test_what_went_to_another_id_is_not_sent_again_to_this_one(alice: Messenger, bob: Messenger) -> None:
+    alice.send("bob", "wanted")
+    bobs = bob.identity().client_id
+    receive(bob)
+    (sent,) = alice.home.store.sent.all()
+    assert alice.home.outbox.sealing.repeat(sent)
+    (row,) = alice.home.store.outbox.waiting()
+    found = alice.home.store.sent.by_repeat(bobs, row.token)
+    assert found is not None
+    assert (found.number, found.repeats) == (sent.number, 1)
+    assert alice.home.store.sent.by_repeat(alice.identity().client_id, row.token) is None
+    with alice.home.store.database.transaction():
+        alice.home.store.database.run("UPDATE sent SET recipient = ?", alice.identity().client_id)
+    assert alice.home.store.sent.by_repeat(bobs, row.token) is None
