@@ -1,4 +1,5 @@
-"""`messageu-admin move SOURCE TARGET`: a store from one engine to another, while no worker runs.
+"""`messageu-admin move SOURCE TARGET`: a store to another engine, or into another number of parts,
+while no worker runs.
 
 Owns: this command. Promises: everything that was acknowledged is in the target, with the same ids,
 sequences, generation and server id, so that clients notice nothing. The source is not changed, and
@@ -31,30 +32,33 @@ _SCHEME: Final = "://"
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add it to the command line."""
-    command = commands.add_parser("move", help="copy a store from one engine to another, while the server is stopped")
-    command.add_argument("source", metavar="SOURCE", help="a data folder, or postgresql://…")
+    command = commands.add_parser("move", help="copy a store to or from PostgreSQL, while the server is stopped")
+    command.add_argument("source", metavar="SOURCE", help="a data folder, or postgresql://… with all parts of a store")
     command.add_argument("target", metavar="TARGET", help="the same: an empty folder, or a database without a store")
     command.add_argument(
-        "--shards", metavar="N", default="1", help="into PostgreSQL: how many parts it gets, for good (default: 1)"
+        "--shards", metavar="N", default="1", help="into PostgreSQL: how many parts it gets (default: 1)"
     )
 
 
 def run(settings: argparse.Namespace, say: Say) -> int:
     """Copy the store. Raises `SettingRejected` and `StorageError`."""
     ends = settings.source, settings.target
-    if sum(_SCHEME in end for end in ends) != 1:
+    urls = [end for end in ends if _SCHEME in end]
+    if not urls:
         raise SettingRejected(
-            "one of SOURCE and TARGET is a data folder, the other one begins with postgresql://; a folder or a "
-            "database is copied with its own tools"
+            "SOURCE or TARGET, or both, begin with postgresql://; the other one is a data folder, which is copied to "
+            "another one with the tools of the system"
         )
     if settings.shards != "1" and _SCHEME not in settings.target:
-        raise SettingRejected("--shards is for a move into PostgreSQL")
-    place = _place(next(end for end in ends if _SCHEME in end), settings.shards)
-    folder = Path(next(end for end in ends if _SCHEME not in end))
+        raise SettingRejected("--shards is for a move into PostgreSQL: how many parts a source has it says itself")
+    if len(set(ends)) == 1:
+        raise SettingRejected("SOURCE and TARGET are the same database: name another one, which has no store")
+    place = [_place(url, settings.shards) for url in urls][-1]
     load_checksums()
-    if folder.exists():
-        become_owner(folder)
-    with _source(settings.source, place) as source, _target(settings.target, place) as target:
+    for end in ends:
+        if _SCHEME not in end and Path(end).exists():
+            become_owner(Path(end))
+    with _source(settings.source) as source, _target(settings.target, place) as target:
         moved = move(source, target)
     show(
         say,
@@ -79,12 +83,12 @@ def _place(url: str, shards: str) -> "Place":
     return Place(*numbers)
 
 
-def _source(end: str, place: "Place") -> AbstractContextManager[Source]:
+def _source(end: str) -> AbstractContextManager[Source]:
     if _SCHEME not in end:
         return SqliteSource(Path(end).resolve())
     from storage_worker.engine.postgres.moving import PostgresSource
 
-    return PostgresSource(end, place)
+    return PostgresSource(end)
 
 
 def _target(end: str, place: "Place") -> AbstractContextManager[Target]:

@@ -140,17 +140,17 @@ class PostgresServer:
         """How a database of it is reached."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
-    def empty_database(self) -> str:
-        """The URL of a database without a store: the same one each time, for to make one takes much
-        longer than to empty it.
+    def empty_database(self, name: str = _DATABASE) -> str:
+        """The URL of a database without a store: the same one each time for a name, for to make one
+        takes much longer than to empty it.
         """
-        if not self.tell(f"SELECT 1 FROM pg_database WHERE datname = '{_DATABASE}'"):
-            self.tell(f"CREATE DATABASE {_DATABASE} TEMPLATE template0 STRATEGY file_copy")
+        if not self.tell(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+            self.tell(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy")
         # Their names are the program's own.
-        found = self.tell("SELECT string_agg(nspname, ',') FROM pg_namespace WHERE nspname LIKE 'messageu%'", _DATABASE)
+        found = self.tell("SELECT string_agg(nspname, ',') FROM pg_namespace WHERE nspname LIKE 'messageu%'", name)
         for schema in found.split(",") if found else []:
-            self.tell(f"DROP SCHEMA {schema} CASCADE", _DATABASE)
-        return self.url(_DATABASE)
+            self.tell(f"DROP SCHEMA {schema} CASCADE", name)
+        return self.url(name)
 
     def wait_for_standby(self, name: str) -> None:
         """From now on a commit waits for this synchronous standby; an empty name: for none."""

@@ -167,3 +167,93 @@ def test_into_several_parts(postgres: PostgresServer, tmp_path: Path) -> None:
                 assert claimed == KeyClaimedResponse(bytes([number]) * 1389, bytes([number]) * 96)
     finally:
         server.end()
+
+
+def test_into_several_parts_and_back_into_one_folder(postgres: PostgresServer, tmp_path: Path) -> None:
+    url, data, back, shards = postgres.empty_database(), tmp_path / "data", tmp_path / "back", 4
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(2_500_000))
+    names = [f"home-{number}" for number in range(5)]
+    reader, writer, away, *others = names
+    embedded = started(tmp_path, data, (), None)
+    place = f"127.0.0.1:{embedded.port}"
+    for name in names:
+        done(tmp_path, name, "--server", place, "register", name)
+    # Strangers, so that every part has somebody.
+    users: list[Account] = []
+    while len({shard_of(user.client_id, shards) for user in users}) < shards:
+        users.append(new_account(embedded.port, f"user {len(users)}"))
+    done(tmp_path, writer, "send", reader, "one")
+    assert f"{writer}: one" in done(tmp_path, reader, "recv")
+    # The home `away` hears nothing until all is over, but that it has fetched this.
+    done(tmp_path, writer, "send", away, "fetched before")
+    assert "fetched before" in done(tmp_path, away, "recv")
+    done(tmp_path, writer, "send", away, "before the parts")
+    drain(embedded)
+
+    assert admin.main(["move", str(data), url, "--shards", str(shards)]) == 0
+    server = ShardedServer(tmp_path / "sharded", url, shards)
+    # It is the same server for its clients.
+    server.port = server.ports[0] = embedded.port
+    (server.folder / "myport.info").write_text(f"{embedded.port}\n")
+    sent: dict[tuple[bytes, bytes], int] = {}
+
+    def write_to_all(port: int) -> dict[tuple[bytes, bytes], int]:
+        """Everybody to everybody, under the same tokens each time: the ids that are answered."""
+        answered: dict[tuple[bytes, bytes], int] = {}
+        for sender in users:
+            with Caller(port) as caller:
+                caller.prove(sender)
+                for recipient in users:
+                    label = f"{sender.name} {recipient.name}"
+                    stored = caller.send(sender.client_id, recipient.client_id, label.encode(), token=token_of(label))
+                    answered[sender.client_id, recipient.client_id] = stored
+        return answered
+
+    try:
+        server.start()
+        done(tmp_path, writer, "send", away, "while in parts")
+        done(tmp_path, writer, "send", away, "--file", str(large))
+        for name in others:
+            done(tmp_path, name, "send", away, f"from {name}")
+            done(tmp_path, name, "send", reader, f"from {name}")
+        # One was here meanwhile, and was away when it went back.
+        assert f"from {others[0]}" in done(tmp_path, reader, "recv")
+        done(tmp_path, writer, "send", reader, "waits over the way back")
+        sent = write_to_all(server.port)
+        assert admin.main(["--data-folder", str(server.data_folders()[0]), "drain"]) == 0
+        for program in server.gateways:
+            assert program.process.wait(HANG_SECONDS) == 0
+        for folder in server.data_folders()[1:]:
+            assert admin.main(["--data-folder", str(folder), "drain"]) == 0
+        for program in server.workers:
+            assert program.process.wait(HANG_SECONDS) == 0
+    finally:
+        server.end()
+
+    assert admin.main(["move", url, str(back)]) == 0
+    again = started(tmp_path, back, (), embedded.port)
+    try:
+        assert write_to_all(again.port) == sent, "none is stored twice"
+        for recipient in users:
+            with Caller(again.port) as caller:
+                caller.prove(recipient)
+                found = [mail.content.decode() for mail in caller.fetch(recipient.client_id, 0)]
+                assert sorted(found) == sorted(f"{sender.name} {recipient.name}" for sender in users)
+        told = done(tmp_path, away, "recv")
+        order = ["before the parts", "while in parts", *[f"from {name}" for name in others]]
+        places = [told.index(one) for one in order]
+        assert places == sorted(places)
+        assert [told.count(one) for one in order] == [1] * len(order)
+        assert "fetched before" not in told
+        assert [path.read_bytes() for path in (tmp_path / "in").iterdir()] == [large.read_bytes()]
+        told = done(tmp_path, reader, "recv")
+        assert told.count("waits over the way back") == 1
+        assert "from " not in told.replace("waits over", "")
+        for name in names:
+            done(tmp_path, name, "send", reader, f"after, {name}")
+            assert "lost" not in done(tmp_path, name, "doctor")
+        told = done(tmp_path, reader, "recv")
+        assert [told.count(f"after, {name}") for name in names] == [1] * len(names)
+    finally:
+        again.end()

@@ -3,8 +3,9 @@
 Owns: the ports to both stores, and the way between them.
 Promises: the source is read, and not changed but for what shows that nobody else has it. What is
 altered in it is an error, and nothing of the target can be served then: it is there as a whole when
-`finish` returns. Rows of users, sequences, numbers of contents, the server's id and the generation
-are the same afterwards, so that clients and gateways go on as if nothing was.
+`finish` returns. Rows of users, sequences, the server's id and the generation are the same
+afterwards, so that clients go on as if nothing was, and gateways too, where the source has one
+part.
 Exposure: what both stores hold, of which nothing is looked into.
 
 Unfinished uploads are in no store: they are a worker's, and end with it.
@@ -70,7 +71,9 @@ class Source(Protocol):
         """What it is."""
 
     def rows(self, table: str) -> Iterator[Row]:
-        """A table, in the order of its key."""
+        """A table, in the order of its key; tokens by sender, in the order of their use. Of these
+        sequences may repeat, and they are not more than the highest sequence.
+        """
 
     def pages(self) -> Iterator[NewPage]:
         """All mail, by mailbox and in its order. Raises `StoreDamaged`."""

@@ -5,18 +5,20 @@ that it knows, made for the place that it was told; anything else is refused wit
 run. Making and upgrading are one transaction each, so there is no half of either.
 Exposure: an operator's connection string.
 
-Each shard is one schema of the database. A number of shards is for good. Shard 0 is the directory:
-its tables of users, names and invitations are those of all shards, and are empty in the others.
+Each shard is one schema of the database; for another number of shards a store moves. Shard 0 is the
+directory: its tables of users, names and invitations are those of all shards, and are empty in the
+others.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from common.shards import DIRECTORY
 from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.postgres import statements
 from storage_worker.engine.postgres.connection import Connection
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 ENCODING: Final = "UTF8"
 
 _PUBLISHED_KEYS: Final = """
@@ -127,6 +129,7 @@ CREATE TABLE sent_token (
     kind bigint NOT NULL,
     digest bytea NOT NULL,
     accepted_at bigint NOT NULL,
+    answered bigint,                   -- of one that was moved: what its message got; `sequence` is for the order alone
     UNIQUE (sender, token)
 );
 CREATE INDEX newest_of_sender ON sent_token (sender, sequence);
@@ -156,7 +159,10 @@ ALTER TABLE journal ALTER COLUMN records SET STORAGE EXTERNAL;
 {_PUBLISHED_KEYS}
 """
 
-UPGRADES: Final[Mapping[int, str]] = {1: _PUBLISHED_KEYS}
+UPGRADES: Final[Mapping[int, str]] = {
+    1: _PUBLISHED_KEYS,
+    2: "ALTER TABLE sent_token ADD COLUMN answered bigint;",
+}
 """From a version to the next one: the statements."""
 
 
@@ -200,20 +206,34 @@ def has_store(connection: Connection, place: Place) -> bool:
     return bool(connection.rows(statements.HAS_STORE, place.schema)[0][0])
 
 
+def shards_of(connection: Connection) -> int:
+    """How many shards the store has whose directory's schema the connection looks into. Raises
+    `StoreUnusable` where there is none.
+    """
+    if not has_store(connection, Place(DIRECTORY, 1)):
+        raise _no_store(Place(DIRECTORY, 1))
+    [(_version, _shard, shards)] = connection.rows(statements.VERSION)
+    return int(shards)
+
+
 def stored_version(connection: Connection, place: Place) -> int:
     """The version of a shard's schema. Raises `StoreUnusable` where there is none, or it is another
     shard's.
     """
     if not has_store(connection, place):
-        raise StoreUnusable(
-            f"the database has no store in the schema {place.schema}: make it with `messageu-admin store create`"
-        )
+        raise _no_store(place)
     [(version, *found)] = connection.rows(statements.VERSION)
     if Place(*found) != place:
         raise StoreUnusable(
             f"the schema {place.schema} is shard {found[0]} of {found[1]}, not {place.number} of {place.shards}"
         )
     return int(version)
+
+
+def _no_store(place: Place) -> StoreUnusable:
+    return StoreUnusable(
+        f"the database has no store in the schema {place.schema}: make it with `messageu-admin store create`"
+    )
 
 
 def check_version(connection: Connection, place: Place, newest: int = SCHEMA_VERSION) -> None:

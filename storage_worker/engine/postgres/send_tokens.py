@@ -27,8 +27,8 @@ class _Table:
         row = self._database.find(statements.FIND_SENT, sender, token)
         if row is None:
             return None
-        used = TokenUsed(*row)
-        return Found(used, self._database.row(statements.NEWER_TOKENS, sender, used.sequence)[0])
+        *columns, place = row
+        return Found(TokenUsed(*columns), self._database.row(statements.NEWER_TOKENS, sender, place)[0])
 
     def tokens_of(self, sender: int) -> Iterator[bytes]:
         """All that it has of a sender."""

@@ -245,8 +245,8 @@ KEYS_OF_ALL: Final = (
 )
 
 FIND_SENT: Final = (
-    "SELECT sequence, sender, token, recipient, kind, digest, accepted_at FROM sent_token "
-    "WHERE sender = $1 AND token = $2"
+    "SELECT coalesce(answered, sequence), sender, token, recipient, kind, digest, accepted_at, sequence "
+    "FROM sent_token WHERE sender = $1 AND token = $2"
 )
 TOKENS_OF: Final = "SELECT token FROM sent_token WHERE sender = $1"
 NEWER_TOKENS: Final = "SELECT count(*) FROM sent_token WHERE sender = $1 AND sequence > $2"
@@ -256,7 +256,7 @@ ADD_TOKENS: Final = (
     "$7::bigint[]) "
     # One whose time was over may be there.
     "ON CONFLICT (sender, token) DO UPDATE SET sequence = excluded.sequence, recipient = excluded.recipient, "
-    "kind = excluded.kind, digest = excluded.digest, accepted_at = excluded.accepted_at"
+    "kind = excluded.kind, digest = excluded.digest, accepted_at = excluded.accepted_at, answered = NULL"
 )
 TRIM_TOKENS: Final = (
     "DELETE FROM sent_token AS t USING (SELECT new.sender, (SELECT kept.sequence FROM sent_token AS kept "
@@ -316,7 +316,8 @@ _MOVED: Final = {
     "invitation": (1, "digest bytea, uses bigint, expires_at bigint"),
     "sent_token": (
         1,
-        "sequence bigint, sender bigint, token bytea, recipient bigint, kind bigint, digest bytea, accepted_at bigint",
+        "sequence bigint, sender bigint, token bytea, recipient bigint, kind bigint, digest bytea, accepted_at bigint, "
+        "answered bigint",
     ),
     "slot": (
         1,
@@ -343,7 +344,14 @@ def _moved_into(table: str, columns: str) -> str:
     return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608 - of names above
 
 
-MOVED_FROM: Final = {table: _moved_from(table, *columns) for table, columns in _MOVED.items()}
+MOVED_FROM: Final = {table: _moved_from(table, *columns) for table, columns in _MOVED.items() if table != "sent_token"}
 """By table: the rows behind a key, so many at most."""
+MOVED_TOKENS: Final = (
+    "SELECT coalesce(answered, sequence), sender, token, recipient, kind, digest, accepted_at, sequence "
+    "FROM sent_token WHERE (sender, sequence) > ($1::bigint, $2::bigint) ORDER BY sender, sequence LIMIT $3"
+)
+"""The same of tokens, by sender, with what is answered."""
+COUNT_TOKENS: Final = "SELECT count(*) FROM sent_token"
+WITH_MAIL: Final = "SELECT DISTINCT recipient FROM mail_page"
 MOVED_INTO: Final = {table: _moved_into(table, columns) for table, (_keys, columns) in _MOVED.items()}
 """By table: rows, by columns."""

@@ -33,7 +33,7 @@ from storage_worker.engine.sqlite.folder import (
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import next_log_epoch
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
-from storage_worker.engine.sqlite.send_tokens import ADD_PAGE, pages_of, read_all
+from storage_worker.engine.sqlite.send_tokens import ADD_PAGE, PageOfTokens, pages_of, read_all
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
     StoreIdentity,
@@ -239,6 +239,7 @@ class SqliteTarget:
         self._database = Database(self._folder / UNFINISHED)
         self._resources.callback(self._database.abandon)
         self._pages = MailPages(self._database)
+        self._token_pages = 0
         with self._database.transaction():
             self._database.execute(
                 "INSERT INTO store VALUES (1, ?, ?, ?, ?, ?, ?, 0)",
@@ -248,7 +249,15 @@ class SqliteTarget:
     def write_rows(self, table: str, rows: Sequence[Row]) -> None:
         """Some rows of a table."""
         with self._database.transaction(synced=False):
-            self._database.execute_many(_WRITE[table], pages_of(rows) if table == "sent_token" else rows)
+            self._database.execute_many(_WRITE[table], self._pages_of_tokens(rows) if table == "sent_token" else rows)
+
+    def _pages_of_tokens(self, rows: Sequence[Row]) -> list[PageOfTokens]:
+        """Their order is that of their keys; sequences of several parts are in none, and may
+        repeat.
+        """
+        pages = [(key, *page[1:]) for key, page in enumerate(pages_of(rows), self._token_pages + 1)]
+        self._token_pages += len(pages)
+        return pages
 
     def write_pages(self, pages: Sequence[NewPage]) -> None:
         """Some mail."""

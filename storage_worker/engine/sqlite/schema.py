@@ -67,7 +67,7 @@ CREATE TABLE published_key (
 PAGES_OF_TOKENS: Final = """
 -- Tokens of one sender, with what was sent under each, in the order of their sequences.
 CREATE TABLE token_page (
-    last INTEGER PRIMARY KEY,      -- sequence of the last one
+    last INTEGER PRIMARY KEY,      -- sequence of the last one; of a store that was moved a lower number, for the order
     sender INTEGER NOT NULL,
     tokens INTEGER NOT NULL,       -- how many
     accepted_at INTEGER NOT NULL,  -- of the last one

@@ -225,10 +225,10 @@ def read_all(database: Database) -> Iterator[TokenUsed]:
 
 
 def pages_of(rows: Iterable[Sequence[object]]) -> list[PageOfTokens]:
-    """Pages of rows of a moved store (see storage_worker.engine.paged.moving)."""
+    """Pages of rows of a moved store, by sender (see storage_worker.engine.paged.moving)."""
     of_sender: dict[int, list[tuple[bytes, bytes]]] = {}
     for row in rows:
         used = TokenUsed(*row)  # type: ignore[arg-type]
         use = USE.pack(used.sequence, used.recipient, used.kind, used.digest, used.accepted_at)
         of_sender.setdefault(used.sender, []).append((used.token, use))
-    return sorted(page_of(sender, taken) for sender, taken in of_sender.items())
+    return [page_of(sender, taken) for sender, taken in of_sender.items()]

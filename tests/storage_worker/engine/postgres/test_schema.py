@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from common.storage_protocol.operations import ClaimKey, KeyClaimed, MarkAuthenticated, PublishKeys
+from common.storage_protocol.operations import ClaimKey, KeyClaimed, MarkAuthenticated, PublishKeys, StoreMessage
 from storage_worker.engine.errors import StoreFailed, StoreSuperseded, StoreUnusable
 from tests.postgres import PostgresServer
 from tests.storage_worker.worker_under_test import Gateway, PostgresWorker
@@ -108,7 +108,9 @@ class TestUpgrade:
         worker = open_worker()
         [alice] = Gateway(worker).register("alice")
         worker.close()
-        connection.run_script("DROP TABLE published_key; UPDATE store SET version = 1")
+        connection.run_script(
+            "DROP TABLE published_key; ALTER TABLE sent_token DROP COLUMN answered; UPDATE store SET version = 1"
+        )
         with pytest.raises(StoreUnusable, match=r"schema version 1, this program needs .*store upgrade"):
             open_worker()
         said: list[str] = []
@@ -117,3 +119,18 @@ class TestUpgrade:
         gateway = Gateway(open_worker())
         gateway.ask(MarkAuthenticated(alice), PublishKeys(alice, True, False, b"bundle", bytes(96)))
         assert gateway.one(ClaimKey(alice, True, alice, True)) == KeyClaimed(b"bundle", bytes(96))
+
+    def test_a_store_of_version_2_has_its_tokens(
+        self, connection: Connection, open_worker: Callable[..., PostgresWorker]
+    ) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
+        [alice] = gateway.register("alice")
+        message = StoreMessage(alice, True, alice, 3, b"with a token", b"t" * 16)
+        stored = gateway.one(message)
+        worker.close()
+        connection.run_script("ALTER TABLE sent_token DROP COLUMN answered; UPDATE store SET version = 2")
+        upgrade(connection, PLACE, str)
+        gateway = Gateway(open_worker())
+        assert gateway.one(message) == stored
+        assert gateway.one(StoreMessage(alice, True, alice, 3, b"with a token", b"u" * 16)) != stored
