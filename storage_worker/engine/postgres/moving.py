@@ -3,8 +3,9 @@
 Owns: how its tables are read for that, and how they are written. Promises: as
 storage_worker.engine.paged.moving says. A source, which may have several shards, is taken over, so
 that a worker that has it ends, and no other one gets it until the move is over; nothing else of it
-changes, and nothing at all where its shards are not of one store. A target, which may have several
-shards too, is made in one transaction: it is there as a whole, or not at all.
+changes, and nothing at all where a shard is missing, is another server's, or has a journal that was
+not taken in. A target, which may have several shards too, is made in one transaction: it is there
+as a whole, or not at all.
 Exposure: an operator's connection string.
 """
 
